@@ -1,0 +1,9 @@
+"""Train, serve and keep one model: `uv run {name} --help`, with the name from pyproject.toml.
+
+onnxruntime sends telemetry from official wheels unless this variable is set before its import,
+so it is set here, before any module of this package can import it.
+"""
+
+import os
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

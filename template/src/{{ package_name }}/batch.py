@@ -1,0 +1,170 @@
+"""Batch scoring: a file in, the same file with predictions out, refused rows with their reasons beside it.
+
+    make predict DATA=new.csv OUT=predictions.csv
+
+The file is read, checked and scored in chunks, so memory stays flat however long it is. A row is checked as the
+API checks it, and gets the API's answer.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from pydantic import TypeAdapter, ValidationError
+
+from . import data, schema
+from .contract import Contract, label_text
+from .encode import encode_table
+from .errors import UserError
+from .model import Model, json_key
+
+CHUNK_ROWS = 50_000
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many rows were scored and refused, and where the refused ones are."""
+
+    scored: int
+    rejected: int
+    rejects: Path
+
+
+def score_file(model: Model, source: Path, out: Path, progress: Callable[[int], None]) -> Counts:
+    """Score `source` into `out`; rows that break the contract go to `<out name>.rejected.csv` with their reasons.
+
+    Args:
+        progress: called with the number of rows done after each chunk.
+
+    Raises:
+        UserError: a file cannot be read or written, or required columns are missing. Nothing is left behind then.
+    """
+    rejects = out.with_name(f"{out.stem}.rejected.csv")
+    _check(model, source, out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
+        scored_parts, rejected_parts = _Parts(Path(folder), "scored"), _Parts(Path(folder), "rejected")
+        done = 0
+        for chunk in data.batches(source, CHUNK_ROWS):
+            scored, rejected = score_chunk(model, chunk, done)
+            scored_parts.add(scored)
+            rejected_parts.add(rejected)
+            done += chunk.height
+            progress(done)
+        if not done:
+            raise UserError(f"{source} has a header but no rows")
+        with data.readable(out):
+            scored_parts.join(out)
+            rejected_parts.join(rejects) if rejected_parts.rows else rejects.unlink(missing_ok=True)
+    return Counts(scored_parts.rows, rejected_parts.rows, rejects)
+
+
+class _Parts:
+    """Chunks on disk, joined into one file at the end: written beside it, then renamed."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder, self.name, self.rows, self.count = folder, name, 0, 0
+
+    def add(self, table: pl.DataFrame) -> None:
+        if table.height or not self.count:
+            table.write_parquet(self.folder / f"{self.name}-{self.count:06}.parquet")
+            self.count += 1
+        self.rows += table.height
+
+    def join(self, path: Path) -> None:
+        joined = self.folder / f"{self.name}{path.suffix}"
+        table = pl.scan_parquet(self.folder / f"{self.name}-*.parquet")
+        table.sink_parquet(joined) if data.kind_of(path) == "Parquet" else table.sink_csv(joined)
+        shutil.move(joined, path)
+
+
+def _check(model: Model, source: Path, out: Path) -> None:
+    columns = data.scan(source).collect_schema().names()
+    data.kind_of(out)
+    if out.resolve() == source.resolve():
+        raise UserError(f"{out} is the input itself: choose another file for the predictions")
+    missing = [name for name, column in model.contract.features.items() if name not in columns and not column.missing]
+    if missing:
+        raise UserError(f"{source} lacks required columns {', '.join(map(repr, missing))}; it has {', '.join(columns)}")
+    taken = [name for name in [*prediction_columns(model.contract), "row", "reason"] if name in columns]
+    if taken:
+        raise UserError(f"{source} already has a column {taken[0]!r}, which predictions are written to: rename it")
+
+
+def prediction_columns(contract: Contract) -> list[str]:
+    """The names of the columns that scoring adds."""
+    return ["prediction", *(f"probability_{json_key(label)}" for label in contract.classes)]
+
+
+def score_chunk(model: Model, chunk: pl.DataFrame, first_row: int = 0) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Score some rows.
+
+    Args:
+        first_row: how many rows of the file came before.
+
+    Returns:
+        the rows with their predictions, and the refused rows with `row` (from 1, the header not counted) and `reason`.
+    """
+    absent = [name for name in model.contract.features if name not in chunk.columns]
+    complete = chunk.with_columns(pl.lit(None, dtype=pl.String).alias(name) for name in absent)
+    typed = data.typed(model.contract, complete)
+    numbered = chunk.with_row_index("row", offset=first_row + 1)
+    refused = numbered.filter(typed.rejected)
+    reasons = _reasons(model.contract, complete.filter(typed.rejected), typed.table.filter(typed.rejected))
+    accepted = typed.table.filter(~typed.rejected)
+    predictions = _predictions(model, accepted)
+    return (
+        chunk.filter(~typed.rejected).hstack(predictions),
+        refused.with_columns(pl.Series("reason", reasons, dtype=pl.String)),
+    )
+
+
+def _predictions(model: Model, table: pl.DataFrame) -> list[pl.Series]:
+    prediction = model.predict(encode_table(model.contract, table))
+    names = prediction_columns(model.contract)
+    if prediction.labels is None:
+        return [pl.Series(names[0], prediction.numbers[:, 0])]
+    classes = model.contract.classes
+    same = len({type(label) for label in classes}) == 1
+    labels = pl.Series([label if same else label_text(label) for label in classes])
+    numbers = [pl.Series(name, prediction.numbers[:, i]) for i, name in enumerate(names[1:])]
+    return [labels.gather(prediction.labels).alias(names[0]), *numbers]
+
+
+# --- reasons
+
+
+def _reasons(contract: Contract, raw: pl.DataFrame, typed: pl.DataFrame) -> list[str]:
+    """Why the API would refuse each of these rows, in its words."""
+    adapter = schema.row_adapter(contract)
+    pairs = zip(raw.to_dicts(), typed.to_dicts(), strict=True)
+    return [_reason(adapter, contract, written, read) for written, read in pairs]
+
+
+def _reason(
+    adapter: TypeAdapter[schema.Row], contract: Contract, written: Mapping[str, Any], read: Mapping[str, Any]
+) -> str:
+    row = {name: value for name in contract.features if (value := _value(contract, name, written, read)) is not None}
+    try:
+        adapter.validate_python(row)
+    except ValidationError as error:
+        return "; ".join(f"{item['loc'][0]}: {item['msg']}" for item in error.errors(include_url=False)[:10])
+    return "against the contract"
+
+
+def _value(contract: Contract, name: str, written: Mapping[str, Any], read: Mapping[str, Any]) -> Any:
+    """The typed value; where there is none, the number or text that stands in the file, if any."""
+    if read[name] is not None:
+        value = read[name]
+        labels = contract.columns[name].categories
+        return next((label for label in labels if label_text(label) == value), value)
+    value = data.clean(pl.Series([written[name]]))[0]
+    if contract.columns[name].type in ("integer", "number") and isinstance(value, str):
+        return data.number(value)
+    return value

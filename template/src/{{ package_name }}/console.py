@@ -1,0 +1,97 @@
+"""What a person sees in the terminal while a contract is inferred, a model is trained or a file is scored."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from . import data
+from .batch import Counts
+from .contract import Contract
+from .errors import UserError
+from .evaluate import better
+from .train import Outcome
+
+out = Console(highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def step(name: str) -> Iterator[None]:
+    """Show a step while it runs, and how long it took."""
+    started = time.perf_counter()
+    with out.status(escape(name)):
+        yield
+    out.print(f"[green]ok[/]  {escape(name)} [dim]({time.perf_counter() - started:.1f} s)[/]")
+
+
+def ask_target(path: Path) -> str:
+    """Let a person at a terminal choose the column to predict.
+
+    Raises:
+        UserError: there is no terminal to ask in, or no answer.
+    """
+    names = data.scan(path).collect_schema().names()
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UserError(f"which column is the target? Say TARGET=column (or --target); {path} has {', '.join(names)}")
+    import questionary
+
+    answer = questionary.select("Which column should the model predict?", choices=names).ask()
+    if answer is None:
+        raise UserError("no target chosen, nothing written")
+    return str(answer)
+
+
+def show_contract(contract: Contract, path: Path) -> None:
+    """The columns with the reason for each choice."""
+    table = Table("column", "role", "type", "why", box=None, header_style="bold", pad_edge=False)
+    styles = {"target": "cyan", "ignored": "dim", "feature": ""}
+    for name, column in contract.columns.items():
+        cells = (name, column.role, column.type or "-", column.reason)
+        table.add_row(*map(escape, cells), style=styles[column.role])
+    out.print(table)
+    out.print(
+        f"[green]ok[/]  {path}: {contract.task} of [cyan]{escape(contract.target)}[/] from "
+        f"{len(contract.features)} features; review it, edit it, commit it"
+    )
+
+
+def show_outcome(outcome: Outcome, contract: Contract, model: Path, page: Path) -> None:
+    """The scores beside the trivial baseline, and where everything is."""
+    for reason, count in outcome.left_out.items():
+        if count:
+            out.print(f"[yellow]note[/]  {count:,} rows {reason} were left out")
+    baseline = "always the majority class" if contract.task == "classification" else "always the mean"
+    table = Table("score", box=None, header_style="bold", pad_edge=False)
+    table.add_column("model", justify="right")
+    table.add_column(baseline, justify="right")
+    for name, value in outcome.scores.items():
+        style = "green" if better(name, value, outcome.baseline[name]) else "red"
+        table.add_row(name, f"[{style}]{value:.4f}[/]", f"{outcome.baseline[name]:.4f}")
+    out.print(table)
+    out.print(f"[green]ok[/]  {model}: version {outcome.version}, {len(outcome.model) / 1e6:.1f} MB; report: {page}")
+
+
+@contextmanager
+def row_counter() -> Iterator[Callable[[int], None]]:
+    """Show how many rows are done and how fast."""
+    started = time.perf_counter()
+    with out.status("scoring") as status:
+
+        def progress(rows: int) -> None:
+            status.update(f"{rows:,} rows ({rows / (time.perf_counter() - started):,.0f} rows/s)")
+
+        yield progress
+
+
+def show_counts(counts: Counts, path: Path) -> None:
+    """How many rows were scored and refused."""
+    out.print(f"[green]ok[/]  {path}: {counts.scored:,} rows scored")
+    if counts.rejected:
+        out.print(f"[yellow]note[/]  {counts.rejects}: {counts.rejected:,} rows refused, each with its reason")

@@ -1,0 +1,260 @@
+"""The data contract: what each column means, and which values are allowed.
+
+`contract.yaml` is inferred once (`make contract DATA=file TARGET=column`), reviewed and edited by
+people, and copied into the model file by training. Everything that touches data reads it from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, StrictBool, StrictInt, StrictStr, model_validator
+
+from .errors import UserError
+
+VERSION = 1
+SEAL = "# As inferred, seal "
+LIST_TAG = "tag:yaml.org,2002:seq"
+FLOAT32_MAX = 3.4028234663852886e38
+
+Task = Literal["classification", "regression"]
+Label = StrictBool | StrictInt | StrictStr
+
+HEAD = """\
+# The data contract: what each column means and which values are allowed. It is yours: review it,
+# edit it, commit it, then run `make train`. Training, the API and batch scoring follow it.
+#
+#   role        feature, target or ignored
+#   type        integer, number, boolean, category, date or datetime
+#   missing     true: the value may be absent
+#   range       [lowest, highest] allowed number
+#   categories  the allowed values; of a binary target, the last one is the positive class
+#   other       true: a value that is not listed counts as one further category; false: it is refused
+#   format      how dates are written in files, where it is not ISO 8601 (the API takes ISO 8601)
+"""
+
+
+class Column(BaseModel):
+    """One column of the table."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    role: Literal["feature", "target", "ignored"]
+    type: Literal["integer", "number", "boolean", "category", "date", "datetime"] | None = None
+    missing: bool = False
+    range: tuple[float, float] | None = None
+    categories: tuple[Label, ...] = ()
+    other: bool = False
+    format: str | None = None
+    reason: str = ""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Column:
+        if problem := _column_problem(self):
+            raise ValueError(problem)
+        return self
+
+
+class Contract(BaseModel):
+    """The columns of a table, in the order of the file, and the task to learn from them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: Literal[1]
+    data: str
+    task: Task
+    columns: dict[str, Column]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Contract:
+        if problem := _contract_problem(self):
+            raise ValueError(problem)
+        return self
+
+    @property
+    def features(self) -> dict[str, Column]:
+        """The columns that the model reads, by name, in order."""
+        return {name: column for name, column in self.columns.items() if column.role == "feature"}
+
+    @property
+    def target(self) -> str:
+        """The name of the column to predict."""
+        return next(name for name, column in self.columns.items() if column.role == "target")
+
+    @property
+    def classes(self) -> tuple[bool | int | str, ...]:
+        """The labels of a classification, in the order of the probabilities; else empty."""
+        return self.columns[self.target].categories if self.task == "classification" else ()
+
+
+def _column_problem(column: Column) -> str | None:
+    if column.role != "ignored" and column.type is None:
+        return "a feature or target needs a type"
+    if column.range is not None:
+        if column.type not in ("integer", "number"):
+            return "range is for integer and number columns only"
+        if not -FLOAT32_MAX <= column.range[0] <= column.range[1] <= FLOAT32_MAX:
+            return "range must be [lowest, highest], finite, the lowest first"
+    if column.type == "category" and column.role != "ignored" and not column.categories:
+        return "a category column needs categories"
+    if column.type != "category" and (column.categories or column.other):
+        return "categories and other are for category columns only"
+    if column.format is not None and column.type not in ("date", "datetime"):
+        return "format is for date and datetime columns only"
+    if len({label_text(label) for label in column.categories}) < len(column.categories):
+        return "categories must differ from each other"
+    return None
+
+
+def _contract_problem(contract: Contract) -> str | None:
+    targets = [name for name, column in contract.columns.items() if column.role == "target"]
+    if len(targets) != 1:
+        return f"exactly one column must have role target, not {len(targets)}"
+    if not contract.features:
+        return "at least one column must have role feature"
+    target = contract.columns[targets[0]]
+    if contract.task == "classification" and (target.type != "category" or len(target.categories) < 2):
+        return "a classification needs a target of type category with two or more categories"
+    if contract.task == "regression" and target.type not in ("integer", "number"):
+        return "a regression needs a target of type integer or number"
+    return None
+
+
+def label_text(label: bool | int | str) -> str:
+    """The label as a table file spells it: true and false in lower case, numbers as digits."""
+    return str(label).lower() if isinstance(label, bool) else str(label)
+
+
+def load(path: Path) -> Contract:
+    """Read and check `contract.yaml`.
+
+    Raises:
+        UserError: the file is missing, no YAML, or breaks a rule; the message gives the line.
+    """
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: make one with `make contract DATA=file TARGET=column`") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if duplicate := _duplicate_key(node):
+        raise UserError(f"{path}, line {duplicate.start_mark.line + 1}: {duplicate.value!r} stands here a second time")
+    return _checked(document, path, node)
+
+
+def _checked(document: Any, path: Path, node: Any) -> Contract:
+    if not isinstance(document, Mapping):
+        raise UserError(f"{path} is not a contract: it must hold version, data, task and columns")
+    if isinstance(document.get("version"), int) and document["version"] > VERSION:
+        raise UserError(f"{path} has contract version {document['version']}, newer than {VERSION}: update the project")
+    try:
+        return Contract.model_validate(document)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = " > ".join(str(part) for part in first["loc"] if not _is_union_tag(part))
+        message = first["msg"].removeprefix("Value error, ")
+        line = _line_of(node, first["loc"])
+        raise UserError(f"{path}, line {line}: {where + ': ' if where else ''}{message}") from None
+
+
+def _is_union_tag(part: int | str) -> bool:
+    return part in ("bool", "int", "str")
+
+
+def _line_of(node: Any, loc: tuple[int | str, ...]) -> int:
+    """The line (from 1) of the deepest YAML node on the way to `loc`."""
+    line = 1
+    for part in loc:
+        if isinstance(node.value, list) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+        elif isinstance(node.value, list) and node.value and isinstance(node.value[0], tuple):
+            pair = next((pair for pair in node.value if pair[0].value == str(part)), None)
+            if pair is None:
+                return line
+            line, node = pair[0].start_mark.line + 1, pair[1]
+            continue
+        else:
+            return line
+        line = node.start_mark.line + 1
+    return line
+
+
+def _duplicate_key(node: Any) -> Any:
+    """The first mapping key that stands twice (YAML forbids it, PyYAML lets the last one win)."""
+    if node is None or not isinstance(node.value, list):
+        return None
+    seen = set()
+    for item in node.value:
+        if isinstance(item, tuple):
+            if item[0].value in seen:
+                return item[0]
+            seen.add(str(item[0].value))
+            item = item[1]
+        if found := _duplicate_key(item):
+            return found
+    return None
+
+
+def dump(contract: Contract) -> str:
+    """The contract as commented YAML, as `load` reads it."""
+    import yaml
+
+    document = contract.model_dump(mode="json", exclude_defaults=True)
+    document["columns"] = {name: _plain(column) for name, column in contract.columns.items()}
+    class Dumper(yaml.SafeDumper):
+        """Lists on one line, mappings one key a line."""
+
+    Dumper.add_representer(list, lambda dumper, items: dumper.represent_sequence(LIST_TAG, items, flow_style=True))
+    text = HEAD + yaml.dump(document, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=110)
+    return f"{text}{SEAL}{_digest(text)}\n"
+
+
+def is_edited(text: str) -> bool:
+    """Whether a person changed a contract since `dump` wrote it."""
+    body, found, digest = text.rpartition(SEAL)
+    return not found or digest.strip() != _digest(body)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256("".join(text.split()).encode()).hexdigest()[:16]
+
+
+def differences(old: Contract, new: Contract) -> list[str]:
+    """What a new contract says otherwise than an old one, one line each; reasons do not count."""
+    lines = [f"{name!r} is gone" for name in old.columns if name not in new.columns]
+    for name, column in new.columns.items():
+        if name not in old.columns:
+            lines.append(f"{name!r} is new ({column.role})")
+            continue
+        before, after = old.columns[name].model_dump(), column.model_dump()
+        changed = [key for key in before if key != "reason" and before[key] != after[key]]
+        lines += [f"{name!r} {key}: {_shown(before[key])} becomes {_shown(after[key])}" for key in changed]
+    return lines
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _plain(column: Column) -> dict[str, Any]:
+    """The fields that say something, with whole numbers written without a decimal point."""
+    fields = column.model_dump(mode="json", exclude_defaults=True)
+    if column.role != "ignored":
+        fields["missing"] = column.missing
+    if column.type == "category" and column.role == "feature":
+        fields["other"] = column.other
+    if "range" in fields:
+        fields["range"] = [int(edge) if float(edge).is_integer() else edge for edge in fields["range"]]
+    order = list(Column.model_fields)
+    return dict(sorted(fields.items(), key=lambda item: order.index(item[0])))

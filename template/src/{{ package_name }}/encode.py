@@ -1,0 +1,166 @@
+"""From typed values to the float32 matrix that the model reads; the only place that knows its columns.
+
+    integer, number   the number; NaN when missing
+    boolean           1 or 0; NaN when missing
+    category          a code: 0 missing, 1 to k the categories in contract order, k + 1 any other value
+    date              days since 1970-01-01, month (1-12), ISO weekday (1-7); NaN when missing
+    datetime          the same, days with their fraction, and the hour (0-23); in UTC
+
+`encode_rows` serves the API, `encode_table` training and batch scoring; tests hold them equal.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .contract import Column, Contract, label_text
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Matrix = NDArray[np.float32]
+Encoder = Callable[[Any], tuple[float, ...]]
+
+EPOCH = dt.datetime(1970, 1, 1)
+DAY = 86_400.0
+PARTS = {"date": ("days", "month", "weekday"), "datetime": ("days", "month", "weekday", "hour")}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What stands in which column of the matrix.
+
+    Attributes:
+        names: a name for each matrix column, `column` or `column.part`.
+        sources: for each matrix column, the column of the contract it comes from.
+        numeric: positions of numbers, booleans and parts of dates.
+        categorical: positions of category codes.
+        codes: for each categorical position, every code that can occur.
+    """
+
+    names: tuple[str, ...]
+    sources: tuple[str, ...]
+    numeric: list[int]
+    categorical: list[int]
+    codes: tuple[tuple[float, ...], ...]
+
+    def code_arrays(self) -> list[Matrix]:
+        """`codes` as `OneHotEncoder(categories=...)` takes them."""
+        return [np.array(codes, dtype=np.float32) for codes in self.codes]
+
+
+def layout(contract: Contract) -> Layout:
+    """The matrix columns of a contract."""
+    parts = [(name, part) for name, column in contract.features.items() for part in _parts(column)]
+    kinds = [contract.features[name].type for name, _ in parts]
+    categorical = [i for i, kind in enumerate(kinds) if kind == "category"]
+    return Layout(
+        names=tuple(f"{name}.{part}" if part else name for name, part in parts),
+        sources=tuple(name for name, _ in parts),
+        numeric=[i for i, kind in enumerate(kinds) if kind != "category"],
+        categorical=categorical,
+        codes=tuple(_codes(contract.features[parts[i][0]]) for i in categorical),
+    )
+
+
+def _parts(column: Column) -> tuple[str, ...]:
+    return PARTS.get(column.type or "", ("",))
+
+
+def _codes(column: Column) -> tuple[float, ...]:
+    return tuple(float(code) for code in range(len(column.categories) + 2))
+
+
+def encode_rows(contract: Contract, rows: Sequence[Mapping[str, Any]]) -> Matrix:
+    """Encode rows that `schema.row_type` has validated.
+
+    Returns:
+        float32 array of shape (rows, matrix columns).
+    """
+    encoders = row_encoders(contract)
+    values = [[part for name, encode in encoders for part in encode(row.get(name))] for row in rows]
+    return np.array(values, dtype=np.float32).reshape(len(rows), len(layout(contract).names))
+
+
+def row_encoders(contract: Contract) -> list[tuple[str, Encoder]]:
+    """For each feature, its name and the function from one value to its matrix columns."""
+    return [(name, _encoder(column)) for name, column in contract.features.items()]
+
+
+def _encoder(column: Column) -> Encoder:
+    if column.type == "category":
+        return _category_encoder(column)
+    if column.type == "date":
+        return lambda value: (math.nan,) * 3 if value is None else _date(value)
+    if column.type == "datetime":
+        return lambda value: (math.nan,) * 4 if value is None else _datetime(value)
+    return lambda value: (math.nan,) if value is None else (float(value),)
+
+
+def _category_encoder(column: Column) -> Encoder:
+    codes = {label_text(label): (float(code),) for code, label in enumerate(column.categories, start=1)}
+    missing, other = (0.0,), (float(len(column.categories) + 1),)
+    return lambda value: missing if value is None else codes.get(label_text(value), other)
+
+
+def _date(value: dt.date) -> tuple[float, ...]:
+    return ((value - EPOCH.date()).days, value.month, value.isoweekday())
+
+
+def _datetime(value: dt.datetime) -> tuple[float, ...]:
+    value = naive_utc(value)
+    days = (value - EPOCH) / dt.timedelta(days=1)
+    return (days, value.month, value.isoweekday(), value.hour)
+
+
+def naive_utc(value: dt.datetime) -> dt.datetime:
+    """The moment in UTC without a time zone; a value without a zone counts as UTC.
+
+    Moments within a day of the calendar's ends, which no other zone can express, keep their clock time.
+    """
+    if value.tzinfo is None:
+        return value
+    try:
+        return value.astimezone(dt.UTC).replace(tzinfo=None)
+    except OverflowError:
+        return value.replace(tzinfo=None)
+
+
+def encode_table(contract: Contract, table: pl.DataFrame) -> Matrix:
+    """Encode a table whose columns `data.typed` has given the contract's types.
+
+    Returns:
+        float32 array of shape (rows, matrix columns).
+    """
+    blocks = [part for name, column in contract.features.items() for part in _table_parts(column, table[name])]
+    matrix = np.empty((table.height, len(blocks)), dtype=np.float32)
+    for position, block in enumerate(blocks):
+        matrix[:, position] = block
+    return matrix
+
+
+def _table_parts(column: Column, series: pl.Series) -> Iterable[NDArray[np.float64]]:
+    import polars as pl
+
+    if column.type == "category":
+        texts = [label_text(label) for label in column.categories]
+        codes = series.replace_strict(texts, range(1, len(texts) + 1), default=len(texts) + 1, return_dtype=pl.Int32)
+        return [codes.set(series.is_null(), 0).to_numpy()]
+    if column.type not in ("date", "datetime"):
+        return [_floats(series.cast(pl.Float64))]
+    days = series.cast(pl.Datetime("us")).dt.timestamp("us").cast(pl.Float64) / (DAY * 1e6)
+    parts = [_floats(days), _floats(series.dt.month()), _floats(series.dt.weekday())]
+    return [*parts, _floats(series.dt.hour())] if column.type == "datetime" else parts
+
+
+def _floats(series: pl.Series) -> NDArray[np.float64]:
+    import polars as pl
+
+    return series.cast(pl.Float64).fill_null(math.nan).to_numpy()

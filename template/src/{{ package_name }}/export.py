@@ -1,0 +1,275 @@
+"""From a fitted pipeline to the model file: ONNX conversion, the parity gate, metadata."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from skl2onnx import to_onnx, update_registered_converter
+from skl2onnx.common._registration import get_converter
+from skl2onnx.common.data_types import FloatTensorType
+from skl2onnx.common.shape_calculator import (
+    calculate_linear_classifier_output_shapes,
+    calculate_linear_regressor_output_shapes,
+)
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.pipeline import Pipeline
+
+from .encode import Matrix
+from .errors import UserError
+
+OPSET = {"": 21, "ai.onnx.ml": 3}
+TOLERANCE = 1e-4
+CLASSIFIER_OPTIONS = {"nocl": [True, False], "zipmap": [True, False, "columns"], "raw_scores": [True, False]}
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How close the graph comes to the pipeline on the held-out rows.
+
+    Attributes:
+        rows: how many rows were compared.
+        difference: the largest difference, of probabilities, or of values in standard deviations of the target.
+    """
+
+    rows: int
+    difference: float
+
+
+def convert(pipeline: Pipeline, width: int) -> onnx.ModelProto:
+    """The fitted pipeline as an ONNX graph over one float matrix with `width` columns.
+
+    Raises:
+        UserError: a step cannot be expressed in ONNX; the message names it.
+    """
+    register_converters()
+    exact = with_float32_thresholds(pipeline)
+    classifier = hasattr(pipeline.steps[-1][1], "classes_")
+    if classifier and not hasattr(pipeline, "predict_proba"):
+        raise UserError(f"pipeline.py: {_kind(pipeline.steps[-1][1])} gives no probabilities; use an estimator that does")
+    try:
+        return _to_onnx(exact, width, {id(exact): {"zipmap": False}} if classifier else None)
+    except Exception as error:  # skl2onnx raises many unrelated kinds
+        raise UserError(f"pipeline.py: {_culprit(exact, width)} cannot be exported to ONNX: {_line(error)}") from None
+
+
+def _to_onnx(step: Any, width: int, options: Any = None) -> onnx.ModelProto:
+    inputs = [("features", FloatTensorType([None, width]))]
+    return to_onnx(step, initial_types=inputs, target_opset=OPSET, options=options)
+
+
+def _culprit(pipeline: Pipeline, width: int) -> str:
+    """The first step that fails when the steps before it convert."""
+    for count in range(1, len(pipeline.steps)):
+        try:
+            _to_onnx(pipeline[:count], width)
+        except Exception:
+            return _named_step(pipeline, count - 1)
+    return _named_step(pipeline, len(pipeline.steps) - 1)
+
+
+def _named_step(pipeline: Pipeline, position: int) -> str:
+    name, step = pipeline.steps[position]
+    return f"step {name!r} ({_kind(step)})"
+
+
+def _kind(step: Any) -> str:
+    return type(step).__name__
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+# --- converters that the libraries lack or get wrong
+
+
+def register_converters() -> None:
+    """Teach skl2onnx the estimators that need help; those of libraries that are not imported are left alone."""
+    for kind, shape, options in (
+        (HistGradientBoostingClassifier, calculate_linear_classifier_output_shapes, CLASSIFIER_OPTIONS),
+        (HistGradientBoostingRegressor, calculate_linear_regressor_output_shapes, None),
+    ):
+        alias = f"Sklearn{kind.__name__}"
+        converter = _hist_gradient_boosting_converter(alias)
+        update_registered_converter(kind, alias, shape, converter, overwrite=True, options=options)
+    if "xgboost" in sys.modules:
+        _register_xgboost()
+    if "lightgbm" in sys.modules:
+        _register_lightgbm()
+
+
+def _hist_gradient_boosting_converter(alias: str) -> Callable[[Any, Any, Any], None]:
+    original = getattr(get_converter(alias), "original", get_converter(alias))
+
+    def converter(scope: Any, operator: Any, container: Any) -> None:
+        original(scope, operator, _PlainIntegers(container))
+
+    converter.original = original  # type: ignore[attr-defined]
+    return converter
+
+
+class _PlainIntegers:
+    """A container that makes plain integers of NumPy integers and booleans, which onnx refuses with protobuf 7."""
+
+    def __init__(self, container: Any) -> None:
+        self._container = container
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._container, name)
+
+    def add_node(self, *positional: Any, **attributes: Any) -> Any:
+        plain = {name: _plain_integers(value) for name, value in attributes.items()}
+        return self._container.add_node(*positional, **plain)
+
+
+def _plain_integers(value: Any) -> Any:
+    if isinstance(value, list) and value and isinstance(value[0], (int, np.integer)):
+        return [int(item) for item in value]
+    return value
+
+
+def _register_xgboost() -> None:
+    from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
+    from xgboost import XGBClassifier, XGBRegressor
+
+    shapes = (calculate_linear_classifier_output_shapes, calculate_linear_regressor_output_shapes)
+    update_registered_converter(
+        XGBClassifier, "XGBoostXGBClassifier", shapes[0], convert_xgboost, overwrite=True, options=CLASSIFIER_OPTIONS
+    )
+    update_registered_converter(XGBRegressor, "XGBoostXGBRegressor", shapes[1], convert_xgboost, overwrite=True)
+
+
+def _register_lightgbm() -> None:
+    from lightgbm import LGBMClassifier, LGBMRegressor
+    from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm
+
+    shapes = (calculate_linear_classifier_output_shapes, calculate_linear_regressor_output_shapes)
+    update_registered_converter(
+        LGBMClassifier, "LightGbmLGBMClassifier", shapes[0], convert_lightgbm, overwrite=True, options=CLASSIFIER_OPTIONS
+    )
+    update_registered_converter(
+        LGBMRegressor, "LightGbmLGBMRegressor", shapes[1], convert_lightgbm, overwrite=True, options={"split": None}
+    )
+
+
+def with_float32_thresholds(pipeline: Pipeline) -> Pipeline:
+    """A copy whose estimator compares with float32 thresholds and decides every float32 input as before.
+
+    The graph stores thresholds as float32. Rounded to nearest, a threshold between two neighbouring float32
+    numbers lands on one of them and sends a row the other way; rounded down, `x <= threshold` keeps its answer.
+    """
+    name, estimator = pipeline.steps[-1]
+    if isinstance(estimator, (HistGradientBoostingClassifier, HistGradientBoostingRegressor)):
+        estimator = _hist_gradient_boosting_rounded(estimator)
+    elif type(estimator).__name__ in ("LGBMClassifier", "LGBMRegressor"):
+        estimator = _lightgbm_rounded(estimator)
+    return Pipeline([*pipeline.steps[:-1], (name, estimator)])
+
+
+def _round_down(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
+    nearest = thresholds.astype(np.float32)
+    return np.where(nearest > thresholds, np.nextafter(nearest, np.float32(-np.inf)), nearest)
+
+
+def _hist_gradient_boosting_rounded(estimator: Any) -> Any:
+    rounded = copy.copy(estimator)
+    rounded._predictors = [[copy.copy(tree) for tree in iteration] for iteration in estimator._predictors]
+    for tree in (tree for iteration in rounded._predictors for tree in iteration):
+        tree.nodes = tree.nodes.copy()
+        tree.nodes["num_threshold"] = _round_down(tree.nodes["num_threshold"])
+    return rounded
+
+
+def _lightgbm_rounded(estimator: Any) -> Any:
+    import lightgbm
+
+    def rounded_line(line: re.Match[str]) -> str:
+        thresholds = _round_down(np.array(line[1].split(), dtype=np.float64))
+        return "threshold=" + " ".join(repr(float(threshold)) for threshold in thresholds)
+
+    text = re.sub(r"^threshold=(.*)$", rounded_line, estimator.booster_.model_to_string(), flags=re.MULTILINE)
+    rounded = copy.copy(estimator)
+    rounded._Booster = lightgbm.Booster(model_str=text)
+    return rounded
+
+
+# --- the parity gate
+
+
+def check_parity(graph: onnx.ModelProto, pipeline: Pipeline, matrix: Matrix, scale: float = 1.0) -> Parity:
+    """Compare the graph with the pipeline on rows that training did not see.
+
+    Args:
+        scale: for a regression the standard deviation of the target, the unit of the tolerance.
+
+    Raises:
+        UserError: they disagree: probabilities (or values in units of `scale`) by more than 1e-4, or a label
+            outside that band; the message says in which step the numbers part.
+    """
+    outputs = _run(graph, matrix)
+    if len(outputs) == 2:
+        expected = pipeline.predict_proba(matrix)
+        differences = np.abs(outputs[1] - expected).max(axis=1)
+        flipped = (outputs[0] != pipeline.predict(matrix)) & ~_undecided(expected)
+    else:
+        differences = np.abs(outputs[0].ravel() - pipeline.predict(matrix)) / scale
+        flipped = np.zeros(len(matrix), dtype=bool)
+    worst = int(np.argmax(np.nan_to_num(differences, nan=np.inf)))
+    parity = Parity(len(matrix), float(differences[worst]))
+    wrong = int((~(differences <= TOLERANCE) | flipped).sum())
+    if wrong:
+        raise UserError(
+            f"parity gate: the exported model differs from pipeline.py on {wrong:,} of {parity.rows:,} held-out rows "
+            f"(by up to {parity.difference:.2g}, allowed {TOLERANCE:g}); the numbers part in {_parting(pipeline, matrix)}"
+        )
+    return parity
+
+
+def _undecided(probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Rows whose two best classes are closer than the tolerance."""
+    best = np.sort(probabilities, axis=1)[:, -2:]
+    return (best[:, 1] - best[:, 0]) <= 2 * TOLERANCE
+
+
+def _parting(pipeline: Pipeline, matrix: Matrix) -> str:
+    for count in range(1, len(pipeline.steps)):
+        expected = pipeline[:count].transform(matrix)
+        actual = _run(_to_onnx(pipeline[:count], matrix.shape[1]), matrix)[0]
+        if not np.allclose(actual, expected, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True):
+            return _named_step(pipeline, count - 1)
+    return _named_step(pipeline, len(pipeline.steps) - 1)
+
+
+def _run(graph: onnx.ModelProto, matrix: Matrix) -> list[NDArray[Any]]:
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    outputs: list[NDArray[Any]] = session.run(None, {"features": matrix})
+    return outputs
+
+
+# --- the file
+
+
+def with_metadata(graph: onnx.ModelProto, metadata: Mapping[str, Any]) -> tuple[bytes, str]:
+    """The graph and its metadata as the bytes of a model file, and its version.
+
+    The same input gives the same bytes; the version is a digest of the graph and the contract.
+    """
+    graph.graph.name = "model"
+    graph.producer_name, graph.producer_version, graph.doc_string = "skl2onnx", "", ""
+    contract = json.dumps(metadata["contract"], ensure_ascii=False, sort_keys=True)
+    version = hashlib.sha256(graph.SerializeToString(deterministic=True) + contract.encode()).hexdigest()[:12]
+    texts = {key: json.dumps(value, ensure_ascii=False) for key, value in {**metadata, "version": version}.items()}
+    onnx.helper.set_model_props(graph, texts)
+    return graph.SerializeToString(deterministic=True), version
+

@@ -1,0 +1,253 @@
+"""From a table to a data contract: a role and a type for each column, and the reason for each choice."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+
+from . import data
+from .contract import Column, Contract, Task
+from .errors import UserError
+
+MAX_CATEGORIES = 50
+MAX_CLASSES = 100
+MAX_INTEGER_CLASSES = 10
+RARE_SHARE = 0.002
+KEPT_SHARE = 0.5
+EMPTY_SHARE = 0.98
+FREE_TEXT_WORDS = 4
+ID_NAME = re.compile(r"(^|[\W_])(id|ids|key|uuid|guid|index|row|nr|no)$|^(id|uuid|guid)([\W_]|$)|[a-z]Id$", re.IGNORECASE)
+NEGATIVE_LABELS = ("0", "-1", "no", "n", "false", "f", "negative", "off")
+DATE_FORMATS = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%Y%m%d", "%d-%m-%Y", "%d %b %Y", "%b %d, %Y")
+
+
+def infer(path: Path, target: str, task: Task | None = None) -> Contract:
+    """The contract of a file, with `target` as the column to predict.
+
+    Args:
+        task: what to learn; decided from the target's values when None.
+
+    Raises:
+        UserError: the file cannot be read, the target is unknown or cannot be learned, or no column is usable.
+    """
+    table = data.read(path)
+    if table.height == 0:
+        raise UserError(f"{path} has a header but no rows")
+    if target not in table.columns:
+        raise UserError(f"{path} has no column {target!r}; it has {', '.join(map(repr, table.columns))}")
+    known = pl.DataFrame([data.clean(column) for column in table])
+    label = known[target]
+    learnable = known.filter(label.is_not_null())
+    columns = {name: _feature(learnable[name]) for name in table.columns if name != target}
+    if not any(column.role == "feature" for column in columns.values()):
+        raise UserError(f"{path} has no usable feature: {_reasons(columns)}")
+    goal, chosen = _target(learnable[target], task)
+    ordered = {name: goal if name == target else columns[name] for name in table.columns}
+    return Contract(version=1, data=path.as_posix(), task=chosen, columns=ordered)
+
+
+def _reasons(columns: dict[str, Column]) -> str:
+    return "; ".join(f"{name}: {column.reason}" for name, column in columns.items()) or "the target is its only column"
+
+
+# --- the target
+
+
+def _target(values: pl.Series, task: Task | None) -> tuple[Column, Task]:
+    if values.len() == 0:
+        raise UserError(f"target {values.name!r} has no value in any row")
+    distinct = values.n_unique()
+    if distinct == 1:
+        raise UserError(f"target {values.name!r} is always {values[0]!r}: there is nothing to learn")
+    numbers = _numbers(values)
+    if task == "regression" and numbers is None:
+        raise UserError(f"target {values.name!r} is not numeric, so it cannot be a regression")
+    if task == "classification" or numbers is None or (task is None and _few_integers(numbers)):
+        return _classes(values, distinct), "classification"
+    kind = "integer" if _whole(numbers) else "number"
+    return Column(role="target", type=kind, reason=f"numeric, {_span(numbers)}, {distinct:,} different values"), "regression"
+
+
+def _few_integers(numbers: pl.Series) -> bool:
+    return _whole(numbers) and numbers.n_unique() <= MAX_INTEGER_CLASSES
+
+
+def _classes(values: pl.Series, distinct: int) -> Column:
+    if distinct > MAX_CLASSES:
+        raise UserError(
+            f"target {values.name!r} has {distinct:,} different values, too many classes (at most {MAX_CLASSES}); "
+            "choose another target"
+        )
+    counts = values.value_counts(sort=True)
+    by_count = dict(zip(counts[values.name].cast(pl.String), counts["count"], strict=True))
+    if (rarest := min(by_count.values())) < 2:
+        rare = next(label for label, count in by_count.items() if count == rarest)
+        raise UserError(f"target {values.name!r}: class {rare!r} has a single row; a class needs two or more")
+    labels = _ordered(by_count)
+    shares = ", ".join(f"{label} {by_count[label] / values.len():.1%}" for label in labels[:5])
+    return Column(
+        role="target",
+        type="category",
+        categories=_labels(values, labels),
+        reason=f"{distinct} classes: {shares}{', ...' if distinct > 5 else ''}",
+    )
+
+
+def _ordered(by_count: dict[str, int]) -> list[str]:
+    """Sorted labels; of two, the positive one last: by its meaning where that is plain, else the rarer one."""
+    labels = sorted(by_count, key=_natural)
+    if len(labels) == 2:
+        negative = [label for label in labels if label.lower() in NEGATIVE_LABELS]
+        first = negative[0] if len(negative) == 1 else max(labels, key=lambda label: by_count[label])
+        labels.sort(key=lambda label: label != first)
+    return labels
+
+
+def _natural(label: str) -> tuple[int, float, str]:
+    try:
+        return (0, float(label), label)
+    except ValueError:
+        return (1, 0.0, label)
+
+
+def _labels(values: pl.Series, texts: list[str]) -> tuple[bool | int | str, ...]:
+    """Labels as JSON should show them: booleans and plain integers as such, the rest as text."""
+    if values.dtype == pl.Boolean:
+        return tuple(text == "true" for text in texts)
+    if all(re.fullmatch(r"-?(0|[1-9]\d{0,14})", text) for text in texts):
+        return tuple(int(text) for text in texts)
+    return tuple(texts)
+
+
+# --- the features
+
+
+def _feature(values: pl.Series) -> Column:
+    """The first reading that fits the values."""
+    rows, present = values.len(), values.drop_nulls()
+    unusable = _unusable(present, rows)
+    if unusable:
+        return Column(role="ignored", reason=unusable)
+    missing = present.len() < rows
+    readings: tuple[Callable[[pl.Series], Column | None], ...] = (_boolean, _numeric, _temporal, _category)
+    column = next(column for reading in readings if (column := reading(present)) is not None)
+    if column.role == "ignored":
+        return column
+    note = f", missing in {(rows - present.len()) / rows:.1%}" if missing else ""
+    return column.model_copy(update={"missing": missing, "reason": column.reason + note})
+
+
+def _unusable(present: pl.Series, rows: int) -> str | None:
+    if isinstance(present.dtype, (pl.List, pl.Array, pl.Struct, pl.Binary, pl.Duration, pl.Time, pl.Object)):
+        return f"unsupported: values of type {present.dtype}"
+    if present.len() == 0:
+        return "empty: no value in any row"
+    if present.len() < rows * (1 - EMPTY_SHARE):
+        return f"nearly empty: a value in only {present.len():,} of {rows:,} rows"
+    if present.n_unique() == 1:
+        return f"constant: always {present[0]!r}"
+    return None
+
+
+def _boolean(present: pl.Series) -> Column | None:
+    if present.dtype != pl.Boolean and not (
+        present.dtype == pl.String and present.str.to_lowercase().is_in([k for k in data.BOOLEANS if k not in "10"]).all()
+    ):
+        return None
+    true = data.booleans(present).mean()
+    return Column(role="feature", type="boolean", reason=f"true in {true:.1%} of the rows that have a value")
+
+
+def _numeric(present: pl.Series) -> Column | None:
+    numbers = _numbers(present)
+    if numbers is None:
+        return None
+    distinct, whole = numbers.n_unique(), _whole(numbers)
+    if whole and distinct == present.len() and _identifier(numbers, present.name):
+        return Column(role="ignored", reason=f"identifier-like: {distinct:,} different numbers in {present.len():,} rows")
+    kind = "integer" if whole else "number"
+    reason = f"{distinct:,} different numbers, {_span(numbers)}"
+    return Column(role="feature", type=kind, range=_generous(numbers), reason=reason)
+
+
+def _identifier(numbers: pl.Series, name: str) -> bool:
+    consecutive = numbers.max() - numbers.min() == numbers.len() - 1  # type: ignore[operator]
+    return bool(consecutive and numbers.len() > MAX_CATEGORIES) or bool(ID_NAME.search(name))
+
+
+def _numbers(values: pl.Series) -> pl.Series | None:
+    """The values as float64, or None when any of them is no finite number."""
+    if not (values.dtype == pl.String or values.dtype.is_numeric()):
+        return None
+    if values.dtype == pl.String and values.str.contains(r"^[+-]?0\d").any():
+        return None  # leading zeros: a code, not a quantity
+    numbers = values.cast(pl.Float64, strict=False)
+    finite = numbers.is_finite() & (numbers.abs() <= data.FLOAT32_MAX)
+    return numbers if finite.fill_null(False).all() else None
+
+
+def _whole(numbers: pl.Series) -> bool:
+    return bool((numbers == numbers.floor()).all())
+
+
+def _span(numbers: pl.Series) -> str:
+    return f"from {numbers.min():,.10g} to {numbers.max():,.10g}"
+
+
+def _generous(numbers: pl.Series) -> tuple[float, float]:
+    """The range to accept: what was seen, widened by its own width to both sides.
+
+    It does not cross zero where all values lie on one side of it; a column of 0 and 1 stays [0, 1].
+    The edges are rounded outwards to two significant digits of the width.
+    """
+    lowest, highest = float(numbers.min()), float(numbers.max())  # type: ignore[arg-type]
+    if (lowest, highest) == (0.0, 1.0) and _whole(numbers):
+        return (lowest, highest)
+    width = highest - lowest
+    unit = 10.0 ** (math.floor(math.log10(width)) - 1)
+    if _whole(numbers):
+        unit = max(unit, 1.0)
+    low = max(_rounded(lowest - width, unit, math.floor), -data.FLOAT32_MAX)
+    high = min(_rounded(highest + width, unit, math.ceil), data.FLOAT32_MAX)
+    return (max(low, 0.0) if lowest >= 0 else low, min(high, 0.0) if highest <= 0 else high)
+
+
+def _rounded(edge: float, unit: float, rounding: Callable[[float], int]) -> float:
+    ratio = edge / unit
+    return float(f"{rounding(ratio) * unit:.12g}") if math.isfinite(ratio) else edge
+
+
+def _temporal(present: pl.Series) -> Column | None:
+    for format in (None, *DATE_FORMATS) if present.dtype == pl.String else (None,):
+        moments = data.moments(present, format)
+        if moments.null_count() == 0:
+            days = (moments == moments.dt.truncate("1d")).all()
+            reason = f"{'dates' if days else 'moments'} from {moments.min():%Y-%m-%d} to {moments.max():%Y-%m-%d}"
+            return Column(role="feature", type="date" if days else "datetime", format=format, reason=reason)
+    return None
+
+
+def _category(present: pl.Series) -> Column:
+    texts = present.cast(pl.String)
+    distinct = texts.n_unique()
+    if distinct > MAX_CATEGORIES and (texts.str.count_matches(r"\s+").mean() or 0) >= FREE_TEXT_WORDS - 1:
+        return Column(role="ignored", reason=f"free text: {distinct:,} different values, several words each")
+    if distinct > 0.9 * texts.len() and texts.len() > MAX_CATEGORIES:
+        return Column(role="ignored", reason=f"identifier-like: {distinct:,} different values in {texts.len():,} rows")
+    counts = texts.value_counts(sort=True).rename({present.name: "label"})
+    common = counts.filter(pl.col("count") >= max(2, math.ceil(RARE_SHARE * texts.len()))).head(MAX_CATEGORIES)
+    if common["count"].sum() < KEPT_SHARE * texts.len():
+        return Column(role="ignored", reason=f"too many categories: {distinct:,} in {texts.len():,} rows")
+    rare = distinct - common.height
+    note = f", {rare:,} rare ones taken together as other" if rare else ""
+    return Column(
+        role="feature",
+        type="category",
+        categories=tuple(sorted(common["label"], key=_natural)),
+        other=rare > 0,
+        reason=f"{distinct:,} categories{note}",
+    )

@@ -1,0 +1,147 @@
+"""The model file: an ONNX graph from the encoded matrix to predictions, with everything about it in its metadata.
+
+Metadata (JSON in ONNX `metadata_props`): `contract`, `version`, `metrics`, `versions`, `data_sha256`, `git_commit`,
+`example` (one row that the API accepts) and `baselines` (the training distribution of each feature).
+Only onnxruntime, numpy and pydantic are needed to read it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pydantic
+from numpy.typing import NDArray
+
+from .contract import VERSION, Contract
+from .encode import Matrix, encode_rows, layout
+from .errors import UserError
+
+DIGITS = 7  # what float32 carries
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Predictions for some rows.
+
+    Attributes:
+        labels: for a classification the position of each row's class, shape (rows,), else None.
+        numbers: for a classification the probabilities, shape (rows, classes), else the values, shape (rows, 1).
+    """
+
+    labels: NDArray[np.int64] | None
+    numbers: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model file."""
+
+    session: onnxruntime.InferenceSession
+    contract: Contract
+    metadata: Mapping[str, Any]
+
+    @property
+    def version(self) -> str:
+        """Twelve hex digits that stand for the graph and the contract: same training, same version."""
+        return str(self.metadata["version"])
+
+    def predict(self, matrix: Matrix) -> Prediction:
+        """Predict for an encoded matrix of shape (rows, matrix columns)."""
+        outputs = self.session.run(None, {self.session.get_inputs()[0].name: matrix})
+        labels = outputs[0] if self.contract.task == "classification" else None
+        numbers = outputs[-1].reshape(len(matrix), -1)
+        return Prediction(labels, significant(numbers))
+
+    def answers(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Predict for validated rows, as the API answers them."""
+        prediction = self.predict(encode_rows(self.contract, rows))
+        if prediction.labels is None:
+            return [{"value": value} for value in prediction.numbers[:, 0].tolist()]
+        names = [json_key(label) for label in self.contract.classes]
+        return [
+            {"label": self.contract.classes[label], "probabilities": dict(zip(names, numbers, strict=True))}
+            for label, numbers in zip(prediction.labels.tolist(), prediction.numbers.tolist(), strict=True)
+        ]
+
+
+def json_key(label: bool | int | str) -> str:
+    """A label as the key of a JSON object."""
+    return label if isinstance(label, str) else json.dumps(label)
+
+
+def significant(numbers: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The numbers with as many significant digits as float32 carries, so that 0.1 reads 0.1."""
+    exact = numbers.astype(np.float64)
+    magnitude = np.floor(np.log10(np.abs(exact), where=exact != 0, out=np.zeros_like(exact)))
+    scale = 10.0 ** (DIGITS - 1 - magnitude)
+    return np.round(exact * scale) / scale
+
+
+def load(path: Path, threads: int = 1) -> Model:
+    """Read and check a model file.
+
+    Args:
+        threads: how many threads one inference may use; none of them spins.
+
+    Raises:
+        UserError: the file is missing, damaged, not a model of this project, or of a newer contract version.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no model at {path}: train one with `make train`")
+    try:
+        session = onnxruntime.InferenceSession(path, _options(threads), providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has no common base class for its errors
+        raise UserError(f"{path} is no readable ONNX model ({_first_line(error)}): train it again") from None
+    metadata = _metadata(session, path)
+    model = Model(session, _contract(metadata, path), metadata)
+    _check_shape(model, path)
+    return model
+
+
+def _options(threads: int) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 4
+    return options
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def _metadata(session: onnxruntime.InferenceSession, path: Path) -> dict[str, Any]:
+    texts = session.get_modelmeta().custom_metadata_map
+    if "contract" not in texts or "version" not in texts:
+        raise UserError(f"{path} is an ONNX model of another origin: its metadata holds no contract")
+    try:
+        return {key: json.loads(text) for key, text in texts.items()}
+    except ValueError:
+        raise UserError(f"{path} has damaged metadata: train it again") from None
+
+
+def _contract(metadata: Mapping[str, Any], path: Path) -> Contract:
+    document = metadata["contract"]
+    version = document.get("version") if isinstance(document, dict) else None
+    if isinstance(version, int) and version > VERSION:
+        raise UserError(f"{path} has contract version {version}, but this server reads up to {VERSION}: update the server")
+    try:
+        return Contract.model_validate(document)
+    except pydantic.ValidationError as error:
+        raise UserError(f"{path} holds a contract that this version cannot read ({error.error_count()} errors)") from None
+
+
+def _check_shape(model: Model, path: Path) -> None:
+    inputs = model.session.get_inputs()
+    width = len(layout(model.contract).names)
+    if len(inputs) != 1 or inputs[0].type != "tensor(float)" or list(inputs[0].shape[1:]) != [width]:
+        raise UserError(f"{path} does not fit its own contract: the graph should read one float matrix of {width} columns")
+    if model.contract.task == "classification" and len(model.session.get_outputs()) != 2:
+        raise UserError(f"{path} does not fit its own contract: the graph should give labels and probabilities")

@@ -1,0 +1,229 @@
+"""The training report: `reports/metrics.json`, `reports/holdout.csv` and `reports/report.html` with its plots.
+
+The page is one file: styles and SVG plots are inside, nothing is loaded from elsewhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+import polars as pl
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+from sklearn import calibration, metrics
+
+from .contract import Contract, label_text
+from .encode import layout
+from .evaluate import better, main_score
+from .train import Outcome, Table, score
+
+IMPORTANCE_ROWS = 2_000
+IMPORTANCE_REPEATS = 3
+SHOWN_FEATURES = 20
+SHOWN_CLASSES = 10
+STYLE = {"svg.fonttype": "none", "text.parse_math": False, "figure.constrained_layout.use": True, "font.size": 9}
+
+CSS = """
+:root { color-scheme: light dark; --line: #8884; --good: #1a7f37; --bad: #c0392b; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 64rem; padding: 0 1rem; }
+h1 { margin-bottom: 0; } h2 { margin-top: 2.5rem; } .note { opacity: .75; }
+table { border-collapse: collapse; } td, th { border-bottom: 1px solid var(--line); padding: .3rem .9rem .3rem 0; text-align: left; }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
+.good { color: var(--good); } .bad { color: var(--bad); }
+.plots { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); }
+figure { background: #fff; border-radius: .5rem; margin: 0; padding: .5rem; } figure img { width: 100%; }
+.wide { overflow-x: auto; }
+"""
+
+
+def metrics_json(outcome: Outcome, contract: Contract) -> str:
+    """Scores, baseline and parity as JSON."""
+    document = {
+        "task": contract.task,
+        "target": contract.target,
+        "model_version": outcome.version,
+        "train_rows": outcome.train_rows,
+        "held_out_rows": outcome.parity.rows,
+        "metrics": outcome.scores,
+        "baseline": outcome.baseline,
+        "parity": {"rows": outcome.parity.rows, "largest_difference": outcome.parity.difference},
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def holdout_csv(outcome: Outcome, contract: Contract) -> str:
+    """The held-out rows, the truth, and what the fitted pipeline (not the exported model) predicts for them."""
+    rows, matrix = outcome.held_out.rows, outcome.held_out.matrix
+    predicted = outcome.pipeline.predict(matrix)
+    if contract.task == "regression":
+        added = {contract.target: outcome.held_out.target, "prediction": predicted}
+        return rows.with_columns(**{name: pl.Series(values) for name, values in added.items()}).write_csv()
+    labels = np.array([label_text(label) for label in contract.classes])
+    probabilities = outcome.pipeline.predict_proba(matrix)
+    added = {contract.target: labels[outcome.held_out.target], "prediction": labels[predicted]}
+    added |= {f"probability_{label}": probabilities[:, position] for position, label in enumerate(labels)}
+    return rows.with_columns([pl.Series(name, values) for name, values in added.items()]).write_csv()
+
+
+def importances(outcome: Outcome, contract: Contract, seed: int) -> list[tuple[str, float]]:
+    """How much the main score gets worse when a feature's held-out values are shuffled, largest first.
+
+    Source: permutation importance (Breiman 2001), over contract columns, so that the parts of a date move together.
+    """
+    random = np.random.default_rng(seed)
+    table = outcome.held_out
+    if len(table.matrix) > IMPORTANCE_ROWS:
+        chosen = np.sort(random.choice(len(table.matrix), IMPORTANCE_ROWS, replace=False))
+        table = Table(table.rows, table.matrix[chosen], table.target[chosen], {})
+    full = score(contract.task, outcome.pipeline, table)
+    name = main_score(contract.task, full)
+    sources = np.array(layout(contract).sources)
+
+    def drop(feature: str) -> float:
+        shuffled = table.matrix.copy()
+        block = np.flatnonzero(sources == feature)
+        shuffled[:, block] = shuffled[random.permutation(len(shuffled))][:, block]
+        worse = score(contract.task, outcome.pipeline, Table(table.rows, shuffled, table.target, {}))
+        return full[name] - worse[name]
+
+    drops = [(feature, float(np.mean([drop(feature) for _ in range(IMPORTANCE_REPEATS)]))) for feature in contract.features]
+    return sorted(drops, key=lambda pair: -pair[1])
+
+
+# --- plots
+
+
+def _confusion(axes: Axes, outcome: Outcome, contract: Contract) -> None:
+    labels = [label_text(label) for label in contract.classes]
+    predicted = outcome.pipeline.predict(outcome.held_out.matrix)
+    matrix = metrics.confusion_matrix(outcome.held_out.target, predicted, labels=range(len(labels)))
+    display = metrics.ConfusionMatrixDisplay(matrix, display_labels=labels)
+    display.plot(ax=axes, cmap="Blues", colorbar=False, include_values=len(labels) <= SHOWN_CLASSES)
+    axes.set_title("Confusion matrix")
+    if len(labels) > 4:
+        axes.tick_params("x", rotation=90)
+
+
+def _curves(axes: Axes, outcome: Outcome, contract: Contract, kind: str) -> None:
+    """One curve for the positive class of a binary target, else one for each class."""
+    probabilities = outcome.pipeline.predict_proba(outcome.held_out.matrix)
+    classes = [1] if len(contract.classes) == 2 else range(min(len(contract.classes), SHOWN_CLASSES))
+    for position in classes:
+        truth = outcome.held_out.target == position
+        if truth.any() and not truth.all():
+            _curve(axes, kind, truth, probabilities[:, position], label_text(contract.classes[position]))
+    axes.set_title({"roc": "ROC", "precision-recall": "Precision and recall", "calibration": "Calibration"}[kind])
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.02, 1.02)
+    axes.legend(fontsize=7)
+
+
+def _curve(axes: Axes, kind: str, truth: NDArray[Any], probability: NDArray[Any], label: str) -> None:
+    if kind == "roc":
+        x, y, _ = metrics.roc_curve(truth, probability)
+        axes.set(xlabel="False positive rate", ylabel="True positive rate")
+        label = f"{label} (AUC {metrics.roc_auc_score(truth, probability):.3f})"
+    elif kind == "precision-recall":
+        y, x, _ = metrics.precision_recall_curve(truth, probability)
+        axes.set(xlabel="Recall", ylabel="Precision")
+        label = f"{label} (AP {metrics.average_precision_score(truth, probability):.3f})"
+    else:
+        y, x = calibration.calibration_curve(truth, probability, n_bins=10, strategy="quantile")
+        axes.set(xlabel="Mean predicted probability", ylabel="Share of positives")
+    axes.plot(x, y, marker="o" if kind == "calibration" else None, markersize=3, label=label)
+    if kind != "precision-recall":
+        axes.plot([0, 1], [0, 1], color="#999", linestyle=":", linewidth=1)
+
+
+def _residuals(axes: Axes, outcome: Outcome, kind: str) -> None:
+    predicted = outcome.pipeline.predict(outcome.held_out.matrix)
+    display = metrics.PredictionErrorDisplay.from_predictions(
+        outcome.held_out.target, predicted, kind=kind, ax=axes, subsample=1_000, random_state=0, scatter_kwargs={"s": 8}
+    )
+    display.ax_.set_title("Residuals" if kind == "residual_vs_predicted" else "Actual and predicted")
+
+
+def _importance(axes: Axes, drops: Sequence[tuple[str, float]], name: str) -> None:
+    shown = drops[:SHOWN_FEATURES][::-1]
+    axes.barh([feature for feature, _ in shown], [drop for _, drop in shown], color="#4c78a8")
+    axes.set(xlabel=f"loss of {name} when the feature is shuffled", title="Permutation importance")
+
+
+def _figure(draw: Any, *arguments: Any, height: float = 3.4) -> str:
+    with matplotlib.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(4.6, height))
+        draw(axes, *arguments)
+        file = io.StringIO()
+        figure.savefig(file, format="svg", metadata={"Date": None})
+        plt.close(figure)
+        title = axes.get_title()
+    image = base64.b64encode(file.getvalue().encode()).decode()
+    return f'<figure><img alt="{html.escape(title)}" src="data:image/svg+xml;base64,{image}"></figure>'
+
+
+# --- the page
+
+
+def page(outcome: Outcome, contract: Contract, seed: int) -> str:
+    """The report as one HTML page."""
+    matplotlib.use("agg")
+    drops = importances(outcome, contract, seed)
+    main = main_score(contract.task, outcome.scores)
+    figures = [_figure(_importance, drops, main, height=1.2 + 0.22 * min(len(drops), SHOWN_FEATURES))]
+    if contract.task == "classification":
+        curves = [_figure(_curves, outcome, contract, kind) for kind in ("roc", "precision-recall", "calibration")]
+        figures = [_figure(_confusion, outcome, contract), *curves, *figures]
+    else:
+        kinds = ("actual_vs_predicted", "residual_vs_predicted")
+        figures = [*(_figure(_residuals, outcome, kind) for kind in kinds), *figures]
+    title = f"Model {outcome.version}: {contract.target}"
+    body = [
+        f"<h1>{html.escape(title)}</h1>",
+        f'<p class="note">{contract.task} &middot; learned from {outcome.train_rows:,} rows, scored on '
+        f"{outcome.parity.rows:,} held-out rows &middot; the exported model agrees with the pipeline to "
+        f"{outcome.parity.difference:.1e}</p>",
+        "<h2>Scores</h2>",
+        _scores_table(outcome.scores, outcome.baseline),
+        f'<h2>Plots</h2><div class="plots">{"".join(figures)}</div>',
+        f'<h2>Columns</h2><div class="wide">{_columns_table(contract)}</div>',
+    ]
+    return _document(title, body)
+
+
+def _document(title: str, body: Iterable[str]) -> str:
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title>'
+    return f'<!doctype html>\n<html lang="en">\n<head>{head}<style>{CSS}</style></head>\n<body>{"".join(body)}</body>\n</html>\n'
+
+
+def _scores_table(scores: Mapping[str, float], baseline: Mapping[str, float]) -> str:
+    rows = [
+        (name, f"{value:.4f}", f"{baseline[name]:.4f}", "yes" if better(name, value, baseline[name]) else "no")
+        for name, value in scores.items()
+    ]
+    return _table(("score", "model", "baseline", "better than the baseline"), rows, numbers=(1, 2), marked=3)
+
+
+def _columns_table(contract: Contract) -> str:
+    rows = [(name, column.role, column.type or "", column.reason) for name, column in contract.columns.items()]
+    return _table(("column", "role", "type", "why"), rows)
+
+
+def _table(
+    head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = (), marked: int | None = None
+) -> str:
+    def cell(tag: str, position: int, text: str) -> str:
+        kind = "number" if position in numbers else ""
+        if tag == "td" and position == marked:
+            kind = "good" if text == "yes" else "bad"
+        return f'<{tag}{f" class={kind!r}" if kind else ""}>{html.escape(text)}</{tag}>'
+
+    lines = [("th", head), *(("td", row) for row in rows)]
+    return f"<table>{''.join('<tr>' + ''.join(cell(tag, i, text) for i, text in enumerate(row)) + '</tr>' for tag, row in lines)}</table>"

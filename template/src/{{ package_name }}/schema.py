@@ -1,0 +1,77 @@
+"""The request schema of a contract: typed rows for the API and, through it, for OpenAPI and batch scoring."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from typing_extensions import NotRequired, TypedDict
+
+from .contract import FLOAT32_MAX, Column, Contract
+
+Row = dict[str, Any]
+
+TEXT_LIMIT = 1_000
+
+
+def row_type(contract: Contract, example: Row | None = None) -> Any:
+    """A TypedDict with one key for each feature, under its own name, whatever characters that has."""
+    row = TypedDict("Row", {name: _field(column) for name, column in contract.features.items()})  # type: ignore[operator]
+    extra = {"examples": [example]} if example else {}
+    row.__pydantic_config__ = ConfigDict(extra="forbid", strict=True, title="Row", json_schema_extra=extra)
+    return row
+
+
+def row_adapter(contract: Contract) -> TypeAdapter[Row]:
+    """Validates one row."""
+    return TypeAdapter(row_type(contract))
+
+
+def rows_adapter(contract: Contract) -> TypeAdapter[list[Row]]:
+    """Validates a list of rows."""
+    return TypeAdapter(list[row_type(contract)])  # type: ignore[misc]
+
+
+def _field(column: Column) -> Any:
+    description = column.reason or None
+    if column.type in ("integer", "number"):
+        kind: Any = Annotated[float, _number(column)]
+    elif column.type == "category":
+        kind = _category(column)
+    else:
+        kind = {"boolean": bool, "date": dt.date, "datetime": dt.datetime}[column.type or ""]
+    if column.missing:
+        return NotRequired[Annotated[kind | None, Field(description=description)]]
+    return Annotated[kind, Field(description=description)]
+
+
+def _number(column: Column) -> Any:
+    lowest, highest = column.range or (-FLOAT32_MAX, FLOAT32_MAX)
+    whole = column.type == "integer"
+    return Field(
+        ge=lowest,
+        le=highest,
+        allow_inf_nan=False,
+        multiple_of=1 if whole else None,
+        json_schema_extra={"type": "integer"} if whole else None,
+    )
+
+
+def _category(column: Column) -> Any:
+    if not column.other:
+        return Literal[column.categories]
+    kinds = {bool: bool, int: int, str: Annotated[str, Field(max_length=TEXT_LIMIT)]}
+    union: Any = None
+    for kind in dict.fromkeys(type(label) for label in column.categories):
+        union = kinds[kind] if union is None else union | kinds[kind]
+    return Annotated[union, Field(json_schema_extra={"examples": list(column.categories[:5])})]
+
+
+def problems(error: ValidationError, limit: int = 100) -> list[dict[str, Any]]:
+    """What was wrong, as FastAPI's standard 422 answer lists it; at most `limit` entries.
+
+    The input is left out: it may be large, secret, or no valid JSON (NaN).
+    """
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return [{"type": item["type"], "loc": ["body", *item["loc"]], "msg": item["msg"]} for item in found[:limit]]

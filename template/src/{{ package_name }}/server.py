@@ -1,0 +1,304 @@
+"""The prediction server.
+
+    make serve PORT=8080
+
+It becomes ready when the model file is loaded and has made a first prediction. The request schema, the example in
+OpenAPI and every check come from the contract inside that file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi_offline import FastAPIOffline
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import to_json
+
+from . import model as models
+from . import schema
+from .contract import label_text
+from .errors import UserError
+from .observe import Metrics, Observer, configure_logging
+from .settings import ServeSettings
+
+log = logging.getLogger("server")
+
+JSON = "application/json"
+REF = "#/components/schemas/{model}"
+PATHS = ("/predict", "/model", "/livez", "/readyz", "/metrics", "/docs", "/redoc", "/openapi.json")
+
+
+class LabelPrediction(BaseModel):
+    """One predicted row of a classification."""
+
+    label: bool | int | str
+    probabilities: dict[str, float]
+
+
+class ValuePrediction(BaseModel):
+    """One predicted row of a regression."""
+
+    value: float
+
+
+class LabelPredictions(BaseModel):
+    """The answer to one row or a list of rows, in their order."""
+
+    predictions: list[LabelPrediction]
+    model_version: str
+
+
+class ValuePredictions(BaseModel):
+    """The answer to one row or a list of rows, in their order."""
+
+    predictions: list[ValuePrediction]
+    model_version: str
+
+
+class Problem(BaseModel):
+    """What is wrong with one part of a request."""
+
+    type: str
+    loc: list[str | int]
+    msg: str
+
+
+class Problems(BaseModel):
+    """Why a request was refused."""
+
+    detail: list[Problem]
+
+
+class Reason(BaseModel):
+    """Why the server cannot answer."""
+
+    detail: str
+
+
+class Health(BaseModel):
+    """The state of the server."""
+
+    status: Literal["alive", "ready"]
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A loaded model with the validators of its contract."""
+
+    model: models.Model
+    row: TypeAdapter[schema.Row]
+    rows: TypeAdapter[list[schema.Row]]
+
+    def parse(self, body: bytes) -> list[schema.Row]:
+        """The rows of a request body: one JSON object or a list of them.
+
+        Raises:
+            pydantic.ValidationError: the body is no JSON, or a row breaks the contract.
+        """
+        return self.rows.validate_json(body) if body.lstrip()[:1] == b"[" else [self.row.validate_json(body)]
+
+
+class State:
+    """What changes while the server runs: the predictor, or the reason why there is none yet."""
+
+    def __init__(self) -> None:
+        self.predictor: Predictor | None = None
+        self.reason = "the model is loading"
+
+
+def load_predictor(settings: ServeSettings) -> Predictor:
+    """Load the model and make a first prediction with its own example.
+
+    Raises:
+        UserError: the model file cannot be served.
+    """
+    model = models.load(settings.model, settings.threads)
+    predictor = Predictor(model, schema.row_adapter(model.contract), schema.rows_adapter(model.contract))
+    try:
+        model.answers(predictor.parse(to_json(model.metadata["example"])))
+    except (KeyError, ValidationError):
+        raise UserError(f"{settings.model} refuses its own example: train it again") from None
+    return predictor
+
+
+def create_app(settings: ServeSettings) -> FastAPI:
+    """The ASGI application."""
+    state, metrics = State(), Metrics()
+
+    async def load() -> None:
+        try:
+            state.predictor = await asyncio.to_thread(load_predictor, settings)
+        except UserError as error:
+            state.reason = str(error)
+            log.error(state.reason)
+            return
+        metrics.model.labels(state.predictor.model.version).set(1)
+        app.openapi_schema = None
+        gc.collect()
+        gc.freeze()
+        log.info("ready", extra={"fields": {"model_version": state.predictor.model.version}})
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        loading = asyncio.create_task(load())
+        yield
+        await loading
+
+    app = FastAPIOffline(title="Prediction API", lifespan=lifespan)
+    app.add_middleware(cast(Any, Observer), metrics=metrics, paths=PATHS)
+    _add_health(app, state, metrics)
+    _add_model(app, state)
+    _add_predict(app, settings, state, metrics)
+    _describe(app, state)
+    return app
+
+
+def _answer(content: Any, status: int = 200) -> Response:
+    return Response(to_json(content), status, media_type=JSON)
+
+
+def _add_health(app: FastAPI, state: State, metrics: Metrics) -> None:
+    @app.get("/livez", tags=["health"], response_model=Health)
+    async def livez() -> Response:
+        """Whether the process answers; it depends on nothing else."""
+        return _answer({"status": "alive"})
+
+    @app.get("/readyz", tags=["health"], response_model=Health, responses={503: {"model": Reason}})
+    async def readyz() -> Response:
+        """Whether the model is loaded and warmed up; otherwise the reason."""
+        return _answer({"detail": state.reason}, 503) if state.predictor is None else _answer({"status": "ready"})
+
+    @app.get("/metrics", tags=["health"], response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    async def prometheus() -> Response:
+        """Metrics in the Prometheus exposition format."""
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _add_model(app: FastAPI, state: State) -> None:
+    @app.get("/model", tags=["model"], response_model=dict[str, Any], responses={503: {"model": Reason}})
+    async def model() -> Response:
+        """What is served: contract, version, scores on held-out rows, library versions, data hash and git commit."""
+        if state.predictor is None:
+            return _answer({"detail": state.reason}, 503)
+        return _answer(dict(state.predictor.model.metadata))
+
+
+def _add_predict(app: FastAPI, settings: ServeSettings, state: State, metrics: Metrics) -> None:
+    def refused(problems: list[dict[str, Any]], status: int = 422) -> Response:
+        metrics.rejected.inc()
+        return _answer({"detail": problems}, status)
+
+    @app.post("/predict", tags=["model"])
+    async def predict(request: Request) -> Response:
+        """Predict for one row, or for each row of a list."""
+        if state.predictor is None:
+            return _answer({"detail": state.reason}, 503)
+        body = await _body(request, settings.max_body_bytes)
+        if body is None:
+            limit = f"the body is larger than {settings.max_body_bytes:,} bytes"
+            return refused([_problem("body_too_large", limit)], 413)
+        try:
+            rows = state.predictor.parse(body)
+        except ValidationError as error:
+            return refused(schema.problems(error))
+        if not 1 <= len(rows) <= settings.max_rows:
+            return refused([_problem("row_count", f"a list must have 1 to {settings.max_rows:,} rows, not {len(rows):,}")])
+        answers = state.predictor.model.answers(rows)
+        metrics.count_labels([label_text(answer.get("label", "value")) for answer in answers])
+        return _answer({"predictions": answers, "model_version": state.predictor.model.version})
+
+
+def _problem(kind: str, message: str) -> dict[str, Any]:
+    return {"type": kind, "loc": ["body"], "msg": message}
+
+
+async def _body(request: Request, limit: int) -> bytes | None:
+    """The request's body, or None as soon as it is known to be longer than the limit."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > limit:
+        return None
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            return None
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+# --- OpenAPI
+
+
+def _describe(app: FastAPI, state: State) -> None:
+    """Put the contract's request schema into OpenAPI as soon as there is one."""
+    generic = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            _describe_predict(generic(), state.predictor)
+        return cast(dict[str, Any], app.openapi_schema)
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _describe_predict(document: dict[str, Any], predictor: Predictor | None) -> None:
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    task = predictor.model.contract.task if predictor else "classification"
+    answer = LabelPredictions if task == "classification" else ValuePredictions
+    for kind in (answer, Problems, Reason):
+        shape = kind.model_json_schema(ref_template=REF)
+        schemas |= shape.pop("$defs", {}) | {kind.__name__: shape}
+    operation = document["paths"]["/predict"]["post"]
+    operation["responses"] = {
+        "200": _content("The predictions, in the order of the rows.", answer.__name__),
+        "413": _content("The body is too large.", "Problems"),
+        "422": _content("The body breaks the contract.", "Problems"),
+        "503": _content("The model is not ready.", "Reason"),
+    }
+    if predictor is not None:
+        example = predictor.model.metadata["example"]
+        row = schema.row_type(predictor.model.contract, example)
+        schemas["Row"] = TypeAdapter(row).json_schema(ref_template=REF)
+        operation["requestBody"] = _request_body(example)
+
+
+def _request_body(example: schema.Row) -> dict[str, Any]:
+    row = {"$ref": "#/components/schemas/Row"}
+    examples = {
+        "one row": {"summary": "One row", "value": example},
+        "rows": {"summary": "A list of rows", "value": [example, example]},
+    }
+    shape = {"anyOf": [row, {"type": "array", "items": row, "minItems": 1}]}
+    return {"required": True, "content": {JSON: {"schema": shape, "examples": examples}}}
+
+
+def _content(description: str, name: str) -> dict[str, Any]:
+    return {"description": description, "content": {JSON: {"schema": {"$ref": REF.format(model=name)}}}}
+
+
+# --- the process
+
+
+def serve(settings: ServeSettings) -> None:
+    """Run until SIGTERM or SIGINT; requests in flight are finished first."""
+    configure_logging(settings.log_level)
+    log.info("serving", extra={"fields": {"url": f"http://{settings.host}:{settings.port}", "docs": "/docs"}})
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        workers=1,
+        http="httptools",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=settings.grace_seconds,
+    )

@@ -1,0 +1,108 @@
+"""Settings, from `config.toml` and the environment; the environment wins.
+
+`[serve] port = 8080` in the file is `SERVE_PORT=8080` in the environment, and likewise for `contract` and `train`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import pydantic
+from pydantic import Field
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from .contract import Task
+from .errors import UserError
+
+CONFIG = Path("config.toml")
+SECTIONS = ("contract", "train", "serve")
+
+
+class Section(BaseSettings):
+    """One table of `config.toml`."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments before the environment before the file."""
+        section = str(settings_cls.model_config["env_prefix"]).rstrip("_").lower()
+        return init_settings, env_settings, InitSettingsSource(settings_cls, _file().get(section, {}))
+
+
+class ContractSettings(Section):
+    """What the first contract is inferred from."""
+
+    model_config = SettingsConfigDict(env_prefix="CONTRACT_")
+
+    data: Path = Path("data/loans.csv")
+    target: str = ""
+    task: Literal["auto"] | Task = "auto"
+
+
+class TrainSettings(Section):
+    """How to train."""
+
+    model_config = SettingsConfigDict(env_prefix="TRAIN_")
+
+    seed: int = Field(0, ge=0, le=2**32 - 1)
+    test_size: float = Field(0.2, gt=0, lt=1)
+
+
+class ServeSettings(Section):
+    """How to serve."""
+
+    model_config = SettingsConfigDict(env_prefix="SERVE_")
+
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65535)
+    model: Path = Path("model/model.onnx")
+    threads: int = Field(1, ge=1, le=256)
+    max_rows: int = Field(1_000, ge=1)
+    max_body_bytes: int = Field(8 * 2**20, ge=1)
+    grace_seconds: int = Field(20, ge=0)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+S = TypeVar("S", bound=Section)
+
+
+def load(kind: type[S], **overrides: Any) -> S:
+    """The settings of one section: command-line overrides, then the environment, then `config.toml`.
+
+    Raises:
+        UserError: `config.toml` is no TOML, or a setting is unknown or invalid.
+    """
+    section = str(kind.model_config["env_prefix"]).rstrip("_").lower()
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return kind(**given)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = str(first["loc"][0])
+        raise UserError(
+            f"setting {name} ([{section}] {name} in {CONFIG}, or {section.upper()}_{name.upper()} in the "
+            f"environment): {first['msg']}, not {first['input']!r}"
+        ) from None
+
+
+def _file() -> dict[str, dict[str, Any]]:
+    try:
+        document = tomllib.loads(CONFIG.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"{CONFIG} cannot be read: {error}") from None
+    for name, table in document.items():
+        if name not in SECTIONS or not isinstance(table, dict):
+            raise UserError(f"{CONFIG}: unknown section {name!r}; it has {', '.join(SECTIONS)}")
+    return document
