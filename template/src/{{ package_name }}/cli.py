@@ -43,7 +43,9 @@ def parser() -> argparse.ArgumentParser:
     contract.add_argument("data", nargs="?", type=Path, help="the file; default: [contract] data in config.toml")
     contract.add_argument("--target", help="the column to predict; asked for in a terminal")
     contract.add_argument("--task", choices=get_args(Task), help="default: decided from the target")
-    contract.add_argument("--write", action="store_true", help="replace a contract.yaml that has the same target or was edited")
+    contract.add_argument(
+        "--write", action="store_true", help="replace a contract.yaml that has the same target or was edited"
+    )
     contract.set_defaults(run=run_contract)
 
     train = commands.add_parser("train", help="train, evaluate and export model/model.onnx")

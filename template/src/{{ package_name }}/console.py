@@ -7,17 +7,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from . import data
-from .batch import Counts
 from .contract import Contract
 from .errors import UserError
-from .evaluate import better
-from .train import Outcome
+
+if TYPE_CHECKING:
+    from .batch import Counts
+    from .train import Outcome
 
 out = Console(highlight=False, soft_wrap=True)
 
@@ -37,6 +38,8 @@ def ask_target(path: Path) -> str:
     Raises:
         UserError: there is no terminal to ask in, or no answer.
     """
+    from . import data
+
     names = data.scan(path).collect_schema().names()
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UserError(f"which column is the target? Say TARGET=column (or --target); {path} has {', '.join(names)}")
@@ -64,6 +67,8 @@ def show_contract(contract: Contract, path: Path) -> None:
 
 def show_outcome(outcome: Outcome, contract: Contract, model: Path, page: Path) -> None:
     """The scores beside the trivial baseline, and where everything is."""
+    from .evaluate import better
+
     for reason, count in outcome.left_out.items():
         if count:
             out.print(f"[yellow]note[/]  {count:,} rows {reason} were left out")

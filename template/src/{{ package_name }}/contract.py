@@ -22,6 +22,7 @@ LIST_TAG = "tag:yaml.org,2002:seq"
 FLOAT32_MAX = 3.4028234663852886e38
 
 Task = Literal["classification", "regression"]
+Kind = Literal["integer", "number", "boolean", "category", "date", "datetime"]
 Label = StrictBool | StrictInt | StrictStr
 
 HEAD = """\
@@ -44,7 +45,7 @@ class Column(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     role: Literal["feature", "target", "ignored"]
-    type: Literal["integer", "number", "boolean", "category", "date", "datetime"] | None = None
+    type: Kind | None = None
     missing: bool = False
     range: tuple[float, float] | None = None
     categories: tuple[Label, ...] = ()
@@ -212,6 +213,7 @@ def dump(contract: Contract) -> str:
 
     document = contract.model_dump(mode="json", exclude_defaults=True)
     document["columns"] = {name: _plain(column) for name, column in contract.columns.items()}
+
     class Dumper(yaml.SafeDumper):
         """Lists on one line, mappings one key a line."""
 

@@ -181,9 +181,9 @@ def _parsed(column: Column, values: pl.Series) -> pl.Series:
     if column.type == "boolean":
         return booleans(values)
     if column.type == "category":
-        return _texts(values)
-    moments = moments(values, column.format)
-    return moments.dt.date() if column.type == "date" else moments
+        return texts(values)
+    read = moments(values, column.format)
+    return read.dt.date() if column.type == "date" else read
 
 
 def _numbers(values: pl.Series) -> pl.Series:
@@ -196,10 +196,10 @@ def booleans(values: pl.Series) -> pl.Series:
     """True and false in any of the spellings of `BOOLEANS`; null where it is none of them."""
     if values.dtype == pl.Boolean:
         return values
-    return _texts(values).str.to_lowercase().replace_strict(BOOLEANS, default=None, return_dtype=pl.Boolean)
+    return texts(values).str.to_lowercase().replace_strict(BOOLEANS, default=None, return_dtype=pl.Boolean)
 
 
-def _texts(values: pl.Series) -> pl.Series:
+def texts(values: pl.Series) -> pl.Series:
     """Labels as text, whole numbers without a decimal point, as `contract.label_text` writes them."""
     if values.dtype.is_float() and (values.drop_nulls() == values.drop_nulls().floor()).all():
         values = values.cast(pl.Int64, strict=False)

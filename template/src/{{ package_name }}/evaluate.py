@@ -9,7 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics
 
-HIGHER_IS_BETTER = {"accuracy", "balanced_accuracy", "f1", "f1_macro", "roc_auc", "roc_auc_ovr", "average_precision", "r2"}
+HIGHER_IS_BETTER = {
+    "accuracy",
+    "balanced_accuracy",
+    "f1",
+    "f1_macro",
+    "roc_auc",
+    "roc_auc_ovr",
+    "average_precision",
+    "r2",
+}
 MAIN = {"classification": ("roc_auc", "roc_auc_ovr", "balanced_accuracy"), "regression": ("r2",)}
 
 

@@ -56,7 +56,9 @@ def convert(pipeline: Pipeline, width: int) -> onnx.ModelProto:
     exact = with_float32_thresholds(pipeline)
     classifier = hasattr(pipeline.steps[-1][1], "classes_")
     if classifier and not hasattr(pipeline, "predict_proba"):
-        raise UserError(f"pipeline.py: {_kind(pipeline.steps[-1][1])} gives no probabilities; use an estimator that does")
+        raise UserError(
+            f"pipeline.py: {_kind(pipeline.steps[-1][1])} gives no probabilities; use an estimator that does"
+        )
     try:
         return _to_onnx(exact, width, {id(exact): {"zipmap": False}} if classifier else None)
     except Exception as error:  # skl2onnx raises many unrelated kinds
@@ -156,7 +158,12 @@ def _register_lightgbm() -> None:
 
     shapes = (calculate_linear_classifier_output_shapes, calculate_linear_regressor_output_shapes)
     update_registered_converter(
-        LGBMClassifier, "LightGbmLGBMClassifier", shapes[0], convert_lightgbm, overwrite=True, options=CLASSIFIER_OPTIONS
+        LGBMClassifier,
+        "LightGbmLGBMClassifier",
+        shapes[0],
+        convert_lightgbm,
+        overwrite=True,
+        options=CLASSIFIER_OPTIONS,
     )
     update_registered_converter(
         LGBMRegressor, "LightGbmLGBMRegressor", shapes[1], convert_lightgbm, overwrite=True, options={"split": None}
@@ -230,8 +237,8 @@ def check_parity(graph: onnx.ModelProto, pipeline: Pipeline, matrix: Matrix, sca
     wrong = int((~(differences <= TOLERANCE) | flipped).sum())
     if wrong:
         raise UserError(
-            f"parity gate: the exported model differs from pipeline.py on {wrong:,} of {parity.rows:,} held-out rows "
-            f"(by up to {parity.difference:.2g}, allowed {TOLERANCE:g}); the numbers part in {_parting(pipeline, matrix)}"
+            f"parity gate: the exported model differs from pipeline.py on {wrong:,} of {parity.rows:,} held-out rows, "
+            f"by up to {parity.difference:.2g} (allowed {TOLERANCE:g}); the numbers part in {_parting(pipeline, matrix)}"
         )
     return parity
 
@@ -272,4 +279,3 @@ def with_metadata(graph: onnx.ModelProto, metadata: Mapping[str, Any]) -> tuple[
     texts = {key: json.dumps(value, ensure_ascii=False) for key, value in {**metadata, "version": version}.items()}
     onnx.helper.set_model_props(graph, texts)
     return graph.SerializeToString(deterministic=True), version
-

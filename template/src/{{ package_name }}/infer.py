@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from . import data
-from .contract import Column, Contract, Task
+from .contract import FLOAT32_MAX, Column, Contract, Kind, Task
 from .errors import UserError
 
 MAX_CATEGORIES = 50
@@ -20,7 +20,9 @@ RARE_SHARE = 0.002
 KEPT_SHARE = 0.5
 EMPTY_SHARE = 0.98
 FREE_TEXT_WORDS = 4
-ID_NAME = re.compile(r"(^|[\W_])(id|ids|key|uuid|guid|index|row|nr|no)$|^(id|uuid|guid)([\W_]|$)|[a-z]Id$", re.IGNORECASE)
+ID_NAME = re.compile(
+    r"(^|[\W_])(id|ids|key|uuid|guid|index|row|nr|no)$|^(id|uuid|guid)([\W_]|$)|[a-z]Id$", re.IGNORECASE
+)
 NEGATIVE_LABELS = ("0", "-1", "no", "n", "false", "f", "negative", "off")
 DATE_FORMATS = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%Y%m%d", "%d-%m-%Y", "%d %b %Y", "%b %d, %Y")
 
@@ -68,8 +70,12 @@ def _target(values: pl.Series, task: Task | None) -> tuple[Column, Task]:
         raise UserError(f"target {values.name!r} is not numeric, so it cannot be a regression")
     if task == "classification" or numbers is None or (task is None and _few_integers(numbers)):
         return _classes(values, distinct), "classification"
-    kind = "integer" if _whole(numbers) else "number"
-    return Column(role="target", type=kind, reason=f"numeric, {_span(numbers)}, {distinct:,} different values"), "regression"
+    kind: Kind = "integer" if _whole(numbers) else "number"
+    if kind == "integer" and distinct == numbers.len() and _identifier(numbers, values.name):
+        raise UserError(f"target {values.name!r} is identifier-like, a different number in each row: choose another")
+    return Column(
+        role="target", type=kind, reason=f"numeric, {_span(numbers)}, {distinct:,} different values"
+    ), "regression"
 
 
 def _few_integers(numbers: pl.Series) -> bool:
@@ -82,8 +88,7 @@ def _classes(values: pl.Series, distinct: int) -> Column:
             f"target {values.name!r} has {distinct:,} different values, too many classes (at most {MAX_CLASSES}); "
             "choose another target"
         )
-    counts = values.value_counts(sort=True)
-    by_count = dict(zip(counts[values.name].cast(pl.String), counts["count"], strict=True))
+    by_count = _counts(values)
     if (rarest := min(by_count.values())) < 2:
         rare = next(label for label, count in by_count.items() if count == rarest)
         raise UserError(f"target {values.name!r}: class {rare!r} has a single row; a class needs two or more")
@@ -95,6 +100,13 @@ def _classes(values: pl.Series, distinct: int) -> Column:
         categories=_labels(values, labels),
         reason=f"{distinct} classes: {shares}{', ...' if distinct > 5 else ''}",
     )
+
+
+def _counts(values: pl.Series) -> dict[str, int]:
+    """How often each label occurs, the most frequent first; equally frequent ones in order of their names."""
+    counts = data.texts(values).value_counts(name="rows")
+    labels: list[str] = counts[values.name].to_list()
+    return dict(sorted(zip(labels, counts["rows"].to_list(), strict=True), key=lambda pair: (-pair[1], pair[0])))
 
 
 def _ordered(by_count: dict[str, int]) -> list[str]:
@@ -155,11 +167,12 @@ def _unusable(present: pl.Series, rows: int) -> str | None:
 
 def _boolean(present: pl.Series) -> Column | None:
     if present.dtype != pl.Boolean and not (
-        present.dtype == pl.String and present.str.to_lowercase().is_in([k for k in data.BOOLEANS if k not in "10"]).all()
+        present.dtype == pl.String
+        and present.str.to_lowercase().is_in([k for k in data.BOOLEANS if k not in "10"]).all()
     ):
         return None
-    true = data.booleans(present).mean()
-    return Column(role="feature", type="boolean", reason=f"true in {true:.1%} of the rows that have a value")
+    true = data.booleans(present).to_numpy().mean()
+    return Column(role="feature", type="boolean", reason=f"true in {true:.1%}")
 
 
 def _numeric(present: pl.Series) -> Column | None:
@@ -168,14 +181,17 @@ def _numeric(present: pl.Series) -> Column | None:
         return None
     distinct, whole = numbers.n_unique(), _whole(numbers)
     if whole and distinct == present.len() and _identifier(numbers, present.name):
-        return Column(role="ignored", reason=f"identifier-like: {distinct:,} different numbers in {present.len():,} rows")
-    kind = "integer" if whole else "number"
+        return Column(
+            role="ignored", reason=f"identifier-like: {distinct:,} different numbers in {present.len():,} rows"
+        )
+    kind: Kind = "integer" if whole else "number"
     reason = f"{distinct:,} different numbers, {_span(numbers)}"
     return Column(role="feature", type=kind, range=_generous(numbers), reason=reason)
 
 
 def _identifier(numbers: pl.Series, name: str) -> bool:
-    consecutive = numbers.max() - numbers.min() == numbers.len() - 1  # type: ignore[operator]
+    lowest, highest = _edges(numbers)
+    consecutive = highest - lowest == numbers.len() - 1
     return bool(consecutive and numbers.len() > MAX_CATEGORIES) or bool(ID_NAME.search(name))
 
 
@@ -186,7 +202,7 @@ def _numbers(values: pl.Series) -> pl.Series | None:
     if values.dtype == pl.String and values.str.contains(r"^[+-]?0\d").any():
         return None  # leading zeros: a code, not a quantity
     numbers = values.cast(pl.Float64, strict=False)
-    finite = numbers.is_finite() & (numbers.abs() <= data.FLOAT32_MAX)
+    finite = numbers.is_finite() & (numbers.abs() <= FLOAT32_MAX)
     return numbers if finite.fill_null(False).all() else None
 
 
@@ -195,7 +211,13 @@ def _whole(numbers: pl.Series) -> bool:
 
 
 def _span(numbers: pl.Series) -> str:
-    return f"from {numbers.min():,.10g} to {numbers.max():,.10g}"
+    lowest, highest = _edges(numbers)
+    return f"from {lowest:,.10g} to {highest:,.10g}"
+
+
+def _edges(numbers: pl.Series) -> tuple[float, float]:
+    values = numbers.to_numpy()
+    return float(values.min()), float(values.max())
 
 
 def _generous(numbers: pl.Series) -> tuple[float, float]:
@@ -204,15 +226,15 @@ def _generous(numbers: pl.Series) -> tuple[float, float]:
     It does not cross zero where all values lie on one side of it; a column of 0 and 1 stays [0, 1].
     The edges are rounded outwards to two significant digits of the width.
     """
-    lowest, highest = float(numbers.min()), float(numbers.max())  # type: ignore[arg-type]
+    lowest, highest = _edges(numbers)
     if (lowest, highest) == (0.0, 1.0) and _whole(numbers):
         return (lowest, highest)
     width = highest - lowest
     unit = 10.0 ** (math.floor(math.log10(width)) - 1)
     if _whole(numbers):
         unit = max(unit, 1.0)
-    low = max(_rounded(lowest - width, unit, math.floor), -data.FLOAT32_MAX)
-    high = min(_rounded(highest + width, unit, math.ceil), data.FLOAT32_MAX)
+    low = max(_rounded(lowest - width, unit, math.floor), -FLOAT32_MAX)
+    high = min(_rounded(highest + width, unit, math.ceil), FLOAT32_MAX)
     return (max(low, 0.0) if lowest >= 0 else low, min(high, 0.0) if highest <= 0 else high)
 
 
@@ -226,28 +248,29 @@ def _temporal(present: pl.Series) -> Column | None:
         moments = data.moments(present, format)
         if moments.null_count() == 0:
             days = (moments == moments.dt.truncate("1d")).all()
-            reason = f"{'dates' if days else 'moments'} from {moments.min():%Y-%m-%d} to {moments.max():%Y-%m-%d}"
+            first, *_, last = moments.sort().dt.date()
+            reason = f"{'dates' if days else 'moments'} from {first} to {last}"
             return Column(role="feature", type="date" if days else "datetime", format=format, reason=reason)
     return None
 
 
 def _category(present: pl.Series) -> Column:
-    texts = present.cast(pl.String)
-    distinct = texts.n_unique()
-    if distinct > MAX_CATEGORIES and (texts.str.count_matches(r"\s+").mean() or 0) >= FREE_TEXT_WORDS - 1:
-        return Column(role="ignored", reason=f"free text: {distinct:,} different values, several words each")
-    if distinct > 0.9 * texts.len() and texts.len() > MAX_CATEGORIES:
-        return Column(role="ignored", reason=f"identifier-like: {distinct:,} different values in {texts.len():,} rows")
-    counts = texts.value_counts(sort=True).rename({present.name: "label"})
-    common = counts.filter(pl.col("count") >= max(2, math.ceil(RARE_SHARE * texts.len()))).head(MAX_CATEGORIES)
-    if common["count"].sum() < KEPT_SHARE * texts.len():
-        return Column(role="ignored", reason=f"too many categories: {distinct:,} in {texts.len():,} rows")
-    rare = distinct - common.height
+    counts, rows = _counts(present), present.len()
+    if present.dtype == pl.String and len(counts) > MAX_CATEGORIES:
+        if present.str.count_matches(r"\s+").to_numpy().mean() >= FREE_TEXT_WORDS - 1:
+            return Column(role="ignored", reason=f"free text: {len(counts):,} different values, several words each")
+        if len(counts) > 0.9 * rows:
+            return Column(role="ignored", reason=f"identifier-like: {len(counts):,} different values in {rows:,} rows")
+    common = [label for label, count in counts.items() if count >= max(2, RARE_SHARE * rows)][:MAX_CATEGORIES]
+    if sum(counts[label] for label in common) < KEPT_SHARE * rows:
+        return Column(role="ignored", reason=f"too many categories: {len(counts):,} in {rows:,} rows")
+    categories: list[str] = sorted(common, key=_natural)
+    rare = len(counts) - len(common)
     note = f", {rare:,} rare ones taken together as other" if rare else ""
     return Column(
         role="feature",
         type="category",
-        categories=tuple(sorted(common["label"], key=_natural)),
+        categories=tuple(categories),
         other=rare > 0,
-        reason=f"{distinct:,} categories{note}",
+        reason=f"{len(counts):,} categories{note}",
     )

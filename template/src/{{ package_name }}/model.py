@@ -131,17 +131,23 @@ def _contract(metadata: Mapping[str, Any], path: Path) -> Contract:
     document = metadata["contract"]
     version = document.get("version") if isinstance(document, dict) else None
     if isinstance(version, int) and version > VERSION:
-        raise UserError(f"{path} has contract version {version}, but this server reads up to {VERSION}: update the server")
+        raise UserError(
+            f"{path} has contract version {version}, but this server reads up to {VERSION}: update the server"
+        )
     try:
         return Contract.model_validate(document)
     except pydantic.ValidationError as error:
-        raise UserError(f"{path} holds a contract that this version cannot read ({error.error_count()} errors)") from None
+        raise UserError(
+            f"{path} holds a contract that this version cannot read ({error.error_count()} errors)"
+        ) from None
 
 
 def _check_shape(model: Model, path: Path) -> None:
     inputs = model.session.get_inputs()
     width = len(layout(model.contract).names)
     if len(inputs) != 1 or inputs[0].type != "tensor(float)" or list(inputs[0].shape[1:]) != [width]:
-        raise UserError(f"{path} does not fit its own contract: the graph should read one float matrix of {width} columns")
+        raise UserError(
+            f"{path} does not fit its own contract: the graph should read one float matrix of {width} columns"
+        )
     if model.contract.task == "classification" and len(model.session.get_outputs()) != 2:
         raise UserError(f"{path} does not fit its own contract: the graph should give labels and probabilities")

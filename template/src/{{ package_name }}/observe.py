@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
@@ -29,8 +29,14 @@ class JsonFormatter(logging.Formatter):
     """One JSON object a line: time, level, logger, message, the request id inside a request, and extra fields."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """The line for one record."""
         moment = dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(timespec="milliseconds")
-        line = {"time": moment, "level": record.levelname.lower(), "logger": record.name, "message": record.getMessage()}
+        line = {
+            "time": moment,
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
         if request_id.get():
             line["request_id"] = request_id.get()
         line |= getattr(record, "fields", {})
@@ -50,9 +56,13 @@ class Metrics:
     """The counters and histograms of one application."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self.requests = Counter(
-            "http_requests", "Requests by method, path and status.", ["method", "path", "status"], registry=self.registry
+            "http_requests",
+            "Requests by method, path and status.",
+            ["method", "path", "status"],
+            registry=self.registry,
         )
         self.latency = Histogram(
             "http_request_duration_seconds",
@@ -82,6 +92,7 @@ class Observer:
         self.app, self.metrics, self.paths = app, metrics, frozenset(paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

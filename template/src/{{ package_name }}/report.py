@@ -35,7 +35,8 @@ CSS = """
 :root { color-scheme: light dark; --line: #8884; --good: #1a7f37; --bad: #c0392b; }
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 64rem; padding: 0 1rem; }
 h1 { margin-bottom: 0; } h2 { margin-top: 2.5rem; } .note { opacity: .75; }
-table { border-collapse: collapse; } td, th { border-bottom: 1px solid var(--line); padding: .3rem .9rem .3rem 0; text-align: left; }
+table { border-collapse: collapse; }
+td, th { border-bottom: 1px solid var(--line); padding: .3rem .9rem .3rem 0; text-align: left; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 .good { color: var(--good); } .bad { color: var(--bad); }
 .plots { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); }
@@ -94,7 +95,9 @@ def importances(outcome: Outcome, contract: Contract, seed: int) -> list[tuple[s
         worse = score(contract.task, outcome.pipeline, Table(table.rows, shuffled, table.target, {}))
         return full[name] - worse[name]
 
-    drops = [(feature, float(np.mean([drop(feature) for _ in range(IMPORTANCE_REPEATS)]))) for feature in contract.features]
+    drops = [
+        (feature, float(np.mean([drop(feature) for _ in range(IMPORTANCE_REPEATS)]))) for feature in contract.features
+    ]
     return sorted(drops, key=lambda pair: -pair[1])
 
 
@@ -199,8 +202,18 @@ def page(outcome: Outcome, contract: Contract, seed: int) -> str:
 
 
 def _document(title: str, body: Iterable[str]) -> str:
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title>'
-    return f'<!doctype html>\n<html lang="en">\n<head>{head}<style>{CSS}</style></head>\n<body>{"".join(body)}</body>\n</html>\n'
+    head = (
+        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title>'
+    )
+    parts = (
+        "<!doctype html>",
+        '<html lang="en">',
+        f"<head>{head}<style>{CSS}</style></head>",
+        "<body>",
+        *body,
+        "</body></html>",
+    )
+    return "\n".join(parts) + "\n"
 
 
 def _scores_table(scores: Mapping[str, float], baseline: Mapping[str, float]) -> str:
@@ -223,7 +236,8 @@ def _table(
         kind = "number" if position in numbers else ""
         if tag == "td" and position == marked:
             kind = "good" if text == "yes" else "bad"
-        return f'<{tag}{f" class={kind!r}" if kind else ""}>{html.escape(text)}</{tag}>'
+        return f"<{tag}{f' class={kind!r}' if kind else ''}>{html.escape(text)}</{tag}>"
 
     lines = [("th", head), *(("td", row) for row in rows)]
-    return f"<table>{''.join('<tr>' + ''.join(cell(tag, i, text) for i, text in enumerate(row)) + '</tr>' for tag, row in lines)}</table>"
+    cells = ["".join(cell(tag, position, text) for position, text in enumerate(row)) for tag, row in lines]
+    return f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
-from typing_extensions import NotRequired, TypedDict
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
 
 from .contract import FLOAT32_MAX, Column, Contract
 
@@ -17,10 +17,11 @@ TEXT_LIMIT = 1_000
 
 def row_type(contract: Contract, example: Row | None = None) -> Any:
     """A TypedDict with one key for each feature, under its own name, whatever characters that has."""
-    row = TypedDict("Row", {name: _field(column) for name, column in contract.features.items()})  # type: ignore[operator]
-    extra = {"examples": [example]} if example else {}
-    row.__pydantic_config__ = ConfigDict(extra="forbid", strict=True, title="Row", json_schema_extra=extra)
-    return row
+    fields = {name: _field(name, column) for name, column in contract.features.items()}
+    extra: Any = {"examples": [example]} if example else {}
+    config = ConfigDict(extra="forbid", strict=True, title="Row", json_schema_extra=extra)
+    make: Any = TypedDict
+    return with_config(config)(make("Row", fields))
 
 
 def row_adapter(contract: Contract) -> TypeAdapter[Row]:
@@ -30,11 +31,12 @@ def row_adapter(contract: Contract) -> TypeAdapter[Row]:
 
 def rows_adapter(contract: Contract) -> TypeAdapter[list[Row]]:
     """Validates a list of rows."""
-    return TypeAdapter(list[row_type(contract)])  # type: ignore[misc]
+    rows: Any = list[row_type(contract)]  # type: ignore[misc]
+    return TypeAdapter(rows)
 
 
-def _field(column: Column) -> Any:
-    description = column.reason or None
+def _field(name: str, column: Column) -> Any:
+    about = Field(title=name, description=column.reason or None)
     if column.type in ("integer", "number"):
         kind: Any = Annotated[float, _number(column)]
     elif column.type == "category":
@@ -42,8 +44,8 @@ def _field(column: Column) -> Any:
     else:
         kind = {"boolean": bool, "date": dt.date, "datetime": dt.datetime}[column.type or ""]
     if column.missing:
-        return NotRequired[Annotated[kind | None, Field(description=description)]]
-    return Annotated[kind, Field(description=description)]
+        return NotRequired[Annotated[kind | None, about]]
+    return Annotated[kind, about]
 
 
 def _number(column: Column) -> Any:

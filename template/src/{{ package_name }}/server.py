@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import signal
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -210,7 +212,9 @@ def _add_predict(app: FastAPI, settings: ServeSettings, state: State, metrics: M
         except ValidationError as error:
             return refused(schema.problems(error))
         if not 1 <= len(rows) <= settings.max_rows:
-            return refused([_problem("row_count", f"a list must have 1 to {settings.max_rows:,} rows, not {len(rows):,}")])
+            return refused(
+                [_problem("row_count", f"a list must have 1 to {settings.max_rows:,} rows, not {len(rows):,}")]
+            )
         answers = state.predictor.model.answers(rows)
         metrics.count_labels([label_text(answer.get("label", "value")) for answer in answers])
         return _answer({"predictions": answers, "model_version": state.predictor.model.version})
@@ -288,17 +292,34 @@ def _content(description: str, name: str) -> dict[str, Any]:
 
 
 def serve(settings: ServeSettings) -> None:
-    """Run until SIGTERM or SIGINT; requests in flight are finished first."""
+    """Run until SIGTERM or SIGINT; requests in flight are finished first, and the exit code is 0.
+
+    Raises:
+        UserError: the address cannot be listened on.
+    """
     configure_logging(settings.log_level)
-    log.info("serving", extra={"fields": {"url": f"http://{settings.host}:{settings.port}", "docs": "/docs"}})
-    uvicorn.run(
+    listener = _listen(settings.host, settings.port)
+    url = f"http://{settings.host}:{listener.getsockname()[1]}"
+    log.info("serving", extra={"fields": {"url": url, "docs": f"{url}/docs"}})
+    config = uvicorn.Config(
         create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        workers=1,
         http="httptools",
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=settings.grace_seconds,
     )
+    # After a graceful shutdown uvicorn raises the signal again, for the handler that was there before its own.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise UserError(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another with PORT= (or --port)"
+        ) from None

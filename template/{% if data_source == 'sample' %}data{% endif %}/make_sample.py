@@ -14,7 +14,13 @@ import sys
 
 ROWS = 4_000
 EDUCATION = ("school", "bachelor", "master")
-EMPLOYMENT = (("employee", 0.62), ("self-employed", 0.16), ("civil servant", 0.12), ("retired", 0.07), ("student", 0.03))
+EMPLOYMENT = (
+    ("employee", 0.62),
+    ("self-employed", 0.16),
+    ("civil servant", 0.12),
+    ("retired", 0.07),
+    ("student", 0.03),
+)
 REGION = ("north", "south", "east", "west", "centre")
 FIELDS = (
     "customer_id",
@@ -47,7 +53,9 @@ def customer(position: int, chance: random.Random) -> dict[str, object]:
     savings = chance.random() < 0.25 + 0.25 * (income > 60_000)
     return {
         "customer_id": f"C{100_000 + position}",
-        "customer_since": (dt.date(2026, 6, 30) - dt.timedelta(days=int(chance.expovariate(1 / 2_200)) % 9_000)).isoformat(),
+        "customer_since": (
+            dt.date(2026, 6, 30) - dt.timedelta(days=int(chance.expovariate(1 / 2_200)) % 9_000)
+        ).isoformat(),
         "age": age,
         "education": education,
         "employment": employment,
@@ -68,7 +76,7 @@ def accepts(row: dict[str, object], chance: random.Random) -> bool:
     score += 2.6 * (income > 85_000) * (row["education"] != "school")
     score += 1.1 * (int(str(row["household_size"])) >= 3) + 0.9 * (row["employment"] == "self-employed")
     score += 1.2 * (row["mortgage"] == 0.0) * (int(str(row["age"])) < 35)
-    return chance.random() < 1 / (1 + math.exp(-1.6 * (score + 2.2)))
+    return chance.random() < 1 / (1 + math.exp(-1.5 * (score - 0.2)))
 
 
 def with_gaps(row: dict[str, object], chance: random.Random) -> dict[str, object]:
@@ -76,7 +84,9 @@ def with_gaps(row: dict[str, object], chance: random.Random) -> dict[str, object
     for field, share in (("employment", 0.04), ("income", 0.06), ("customer_since", 0.02), ("online_banking", 0.03)):
         if chance.random() < share:
             row[field] = None
-    return {field: {True: "yes", False: "no"}[value] if isinstance(value, bool) else value for field, value in row.items()}
+    return {
+        field: {True: "yes", False: "no"}[value] if isinstance(value, bool) else value for field, value in row.items()
+    }
 
 
 def main() -> None:

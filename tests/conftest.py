@@ -1,0 +1,66 @@
+"""Fixtures shared by all layers: the template as a repository, and rendered projects that are made once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import copier
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PARTS = ["copier.yml", "extensions", "template"]
+
+Render = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def copier_template_paths() -> list[str]:
+    """What makes the template; pytest-copier's default would depend on what else lies in the work tree."""
+    return PARTS
+
+
+@pytest.fixture(scope="session", autouse=True)
+def isolated(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the user's copier settings and this repository's virtual environment out of the tests."""
+    os.environ["COPIER_SETTINGS_PATH"] = str(tmp_path_factory.mktemp("settings") / "none.yml")
+    os.environ.pop("VIRTUAL_ENV", None)
+
+
+@pytest.fixture(scope="session")
+def render(copier_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Render:
+    """Render answers into a project, without trust; the same answers give the same folder, so only read it."""
+    made: dict[tuple[tuple[str, str], ...], Path] = {}
+
+    def rendered(**answers: Any) -> Path:
+        key = tuple(sorted((name, str(value)) for name, value in answers.items()))
+        if key not in made:
+            made[key] = copy(copier_template, tmp_path_factory.mktemp("rendered") / "project", answers)
+        return made[key]
+
+    return rendered
+
+
+def copy(template: Path, destination: Path, answers: Mapping[str, Any] | None = None, **options: Any) -> Path:
+    """`copier copy --defaults`, without `--trust`."""
+    copier.run_copy(str(template), destination, data=dict(answers or {}), defaults=True, quiet=True, **options)
+    return destination
+
+
+def run(*command: str, cwd: Path, code: int = 0, **environment: str) -> str:
+    """Run a command, check its exit code and return what it printed."""
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=os.environ | {"NO_COLOR": "1", "COLUMNS": "120"} | environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == code, f"{' '.join(command)} gave {done.returncode}:\n{done.stdout}"
+    return done.stdout
