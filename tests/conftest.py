@@ -26,7 +26,9 @@ def copier_template_paths() -> list[str]:
 @pytest.fixture(scope="session", autouse=True)
 def isolated(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep the user's copier settings and this repository's virtual environment out of the tests."""
-    os.environ["COPIER_SETTINGS_PATH"] = str(tmp_path_factory.mktemp("settings") / "none.yml")
+    settings = tmp_path_factory.mktemp("settings") / "settings.yml"
+    settings.write_text("{}")
+    os.environ["COPIER_SETTINGS_PATH"] = str(settings)
     os.environ.pop("VIRTUAL_ENV", None)
 
 

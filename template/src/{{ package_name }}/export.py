@@ -238,7 +238,7 @@ def check_parity(graph: onnx.ModelProto, pipeline: Pipeline, matrix: Matrix, sca
     if wrong:
         raise UserError(
             f"parity gate: the exported model differs from pipeline.py on {wrong:,} of {parity.rows:,} held-out rows, "
-            f"by up to {parity.difference:.2g} (allowed {TOLERANCE:g}); the numbers part in {_parting(pipeline, matrix)}"
+            f"by up to {parity.difference:.2g} (allowed {TOLERANCE:g}); they part in {_parting(pipeline, matrix)}"
         )
     return parity
 
