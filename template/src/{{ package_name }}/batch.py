@@ -116,12 +116,12 @@ def score_chunk(model: Model, chunk: pl.DataFrame, first_row: int = 0) -> tuple[
     typed = data.typed(model.contract, complete)
     numbered = chunk.with_row_index("row", offset=first_row + 1)
     refused = numbered.filter(typed.rejected)
-    reasons = _reasons(model.contract, complete.filter(typed.rejected), typed.table.filter(typed.rejected))
+    why = reasons(model.contract, complete.filter(typed.rejected), typed.table.filter(typed.rejected))
     accepted = typed.table.filter(~typed.rejected)
     predictions = _predictions(model, accepted)
     return (
         chunk.filter(~typed.rejected).hstack(predictions),
-        refused.with_columns(pl.Series("reason", reasons, dtype=pl.String)),
+        refused.with_columns(pl.Series("reason", why, dtype=pl.String)),
     )
 
 
@@ -140,7 +140,7 @@ def _predictions(model: Model, table: pl.DataFrame) -> list[pl.Series]:
 # --- reasons
 
 
-def _reasons(contract: Contract, raw: pl.DataFrame, typed: pl.DataFrame) -> list[str]:
+def reasons(contract: Contract, raw: pl.DataFrame, typed: pl.DataFrame) -> list[str]:
     """Why the API would refuse each of these rows, in its words."""
     adapter = schema.row_adapter(contract)
     pairs = zip(raw.to_dicts(), typed.to_dicts(), strict=True)

@@ -82,12 +82,22 @@ def infer_contract(data: Path | None, target: str | None, task: Task | None, rep
         target = target or configured.target
         task = task or (None if configured.task == "auto" else configured.task)
     path = data or configured.data
-    inferred = infer.infer(path, target or console.ask_target(path), task)
+    inferred = infer.infer(path, target or current_target(path) or console.ask_target(path), task)
     if CONTRACT.exists() and not replace:
         check_replaceable(inferred)
     files.write_atomically(CONTRACT, contracts.dump(inferred).encode())
     console.show_contract(inferred, CONTRACT)
     return inferred
+
+
+def current_target(path: Path) -> str | None:
+    """The target of the contract that is there, when the file has that column."""
+    from . import data
+
+    if not CONTRACT.exists():
+        return None
+    target = contracts.load(CONTRACT).target
+    return target if target in data.scan(path).collect_schema() else None
 
 
 def check_replaceable(inferred: Contract) -> None:

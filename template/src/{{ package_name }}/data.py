@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ def readable(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
-    except (OSError, pl.exceptions.PolarsError, UnicodeDecodeError) as error:
+    except (OSError, pl.exceptions.PolarsError, UnicodeDecodeError, csv.Error) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{path} cannot be read as {kind_of(path)}: {reason}") from None
 
@@ -92,20 +93,31 @@ def scan(path: Path) -> pl.LazyFrame:
             raise FileNotFoundError
         if kind == "Parquet":
             return pl.scan_parquet(path)
-        table = pl.scan_csv(path, separator=_separator(path), infer_schema=False, with_column_names=_stripped)
+        separator, names = _header(path)
+        table = pl.scan_csv(path, separator=separator, infer_schema=False, with_column_names=lambda _: names)
         table.collect_schema()
         return table
 
 
-def _stripped(names: list[str]) -> list[str]:
-    return [name.strip() or f"column_{position}" for position, name in enumerate(names, start=1)]
-
-
-def _separator(path: Path) -> str:
-    """The separator that splits the header line into the most cells."""
+def _header(path: Path) -> tuple[str, list[str]]:
+    """The separator, which is the one that splits the header into the most cells, and the names of the columns."""
     with path.open(encoding="utf-8-sig", newline="") as file:
-        header = file.readline(1_000_000)
-    return max(SEPARATORS, key=lambda separator: len(next(csv.reader([header], delimiter=separator), [])))
+        start = file.read(1_000_000)
+    headers = {separator: next(csv.reader(io.StringIO(start), delimiter=separator), []) for separator in SEPARATORS}
+    separator = max(SEPARATORS, key=lambda separator: len(headers[separator]))
+    return separator, _distinct([name.strip() for name in headers[separator]])
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """The names, with a number behind those that are empty or stand twice."""
+    given: dict[str, None] = {}
+    for position, name in enumerate(names, start=1):
+        candidates = (
+            name or f"column_{position}",
+            *(f"{name or 'column'}_{number}" for number in range(2, len(names) + 2)),
+        )
+        given[next(candidate for candidate in candidates if candidate not in given)] = None
+    return list(given)
 
 
 def read(path: Path, columns: list[str] | None = None) -> pl.DataFrame:

@@ -53,16 +53,17 @@ def convert(pipeline: Pipeline, width: int) -> onnx.ModelProto:
         UserError: a step cannot be expressed in ONNX; the message names it.
     """
     register_converters()
-    exact = with_float32_thresholds(pipeline)
     classifier = hasattr(pipeline.steps[-1][1], "classes_")
     if classifier and not hasattr(pipeline, "predict_proba"):
         raise UserError(
             f"pipeline.py: {_kind(pipeline.steps[-1][1])} gives no probabilities; use an estimator that does"
         )
     try:
-        return _to_onnx(exact, width, {id(exact): {"zipmap": False}} if classifier else None)
+        return _to_onnx(pipeline, width, {id(pipeline): {"zipmap": False}} if classifier else None)
     except Exception as error:  # skl2onnx raises many unrelated kinds
-        raise UserError(f"pipeline.py: {_culprit(exact, width)} cannot be exported to ONNX: {_line(error)}") from None
+        raise UserError(
+            f"pipeline.py: {_culprit(pipeline, width)} cannot be exported to ONNX: {_line(error)}"
+        ) from None
 
 
 def _to_onnx(step: Any, width: int, options: Any = None) -> onnx.ModelProto:
@@ -115,6 +116,7 @@ def _hist_gradient_boosting_converter(alias: str) -> Callable[[Any, Any, Any], N
     original = getattr(get_converter(alias), "original", get_converter(alias))
 
     def converter(scope: Any, operator: Any, container: Any) -> None:
+        operator.raw_operator = _hist_gradient_boosting_rounded(operator.raw_operator)
         original(scope, operator, _PlainIntegers(container))
 
     converter.original = original  # type: ignore[attr-defined]
@@ -156,32 +158,26 @@ def _register_lightgbm() -> None:
     from lightgbm import LGBMClassifier, LGBMRegressor
     from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm
 
+    def converter(scope: Any, operator: Any, container: Any) -> None:
+        operator.raw_operator = _lightgbm_rounded(operator.raw_operator)
+        convert_lightgbm(scope, operator, container)
+
     shapes = (calculate_linear_classifier_output_shapes, calculate_linear_regressor_output_shapes)
     update_registered_converter(
         LGBMClassifier,
         "LightGbmLGBMClassifier",
         shapes[0],
-        convert_lightgbm,
+        converter,
         overwrite=True,
         options=CLASSIFIER_OPTIONS,
     )
     update_registered_converter(
-        LGBMRegressor, "LightGbmLGBMRegressor", shapes[1], convert_lightgbm, overwrite=True, options={"split": None}
+        LGBMRegressor, "LightGbmLGBMRegressor", shapes[1], converter, overwrite=True, options={"split": None}
     )
 
 
-def with_float32_thresholds(pipeline: Pipeline) -> Pipeline:
-    """A copy whose estimator compares with float32 thresholds and decides every float32 input as before.
-
-    The graph stores thresholds as float32. Rounded to nearest, a threshold between two neighbouring float32
-    numbers lands on one of them and sends a row the other way; rounded down, `x <= threshold` keeps its answer.
-    """
-    name, estimator = pipeline.steps[-1]
-    if isinstance(estimator, (HistGradientBoostingClassifier, HistGradientBoostingRegressor)):
-        estimator = _hist_gradient_boosting_rounded(estimator)
-    elif type(estimator).__name__ in ("LGBMClassifier", "LGBMRegressor"):
-        estimator = _lightgbm_rounded(estimator)
-    return Pipeline([*pipeline.steps[:-1], (name, estimator)])
+# The graph stores thresholds as float32. Rounded to nearest, a threshold between two neighbouring float32 numbers
+# lands on one of them and sends a row the other way; rounded down, `x <= threshold` keeps its answer for every x.
 
 
 def _round_down(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -42,9 +42,10 @@ def infer(path: Path, target: str, task: Task | None = None) -> Contract:
     if target not in table.columns:
         raise UserError(f"{path} has no column {target!r}; it has {', '.join(map(repr, table.columns))}")
     known = pl.DataFrame([data.clean(column) for column in table])
-    label = known[target]
-    learnable = known.filter(label.is_not_null())
-    columns = {name: _feature(learnable[name]) for name in table.columns if name != target}
+    learnable = known.filter(known[target].is_not_null())
+    if learnable.height == 0:
+        raise UserError(f"target {target!r} has no value in any row")
+    columns = {name: feature(learnable[name]) for name in table.columns if name != target}
     if not any(column.role == "feature" for column in columns.values()):
         raise UserError(f"{path} has no usable feature: {_reasons(columns)}")
     goal, chosen = _target(learnable[target], task)
@@ -60,8 +61,6 @@ def _reasons(columns: dict[str, Column]) -> str:
 
 
 def _target(values: pl.Series, task: Task | None) -> tuple[Column, Task]:
-    if values.len() == 0:
-        raise UserError(f"target {values.name!r} has no value in any row")
     distinct = values.n_unique()
     if distinct == 1:
         raise UserError(f"target {values.name!r} is always {values[0]!r}: there is nothing to learn")
@@ -138,8 +137,8 @@ def _labels(values: pl.Series, texts: list[str]) -> tuple[bool | int | str, ...]
 # --- the features
 
 
-def _feature(values: pl.Series) -> Column:
-    """The first reading that fits the values."""
+def feature(values: pl.Series) -> Column:
+    """How a column is understood, nulls being missing values: the first reading that fits all its values."""
     rows, present = values.len(), values.drop_nulls()
     unusable = _unusable(present, rows)
     if unusable:

@@ -55,7 +55,7 @@ class Model:
         """Predict for an encoded matrix of shape (rows, matrix columns)."""
         outputs = self.session.run(None, {self.session.get_inputs()[0].name: matrix})
         labels = outputs[0] if self.contract.task == "classification" else None
-        numbers = outputs[-1].reshape(len(matrix), -1)
+        numbers = outputs[-1].reshape(len(matrix), max(len(self.contract.classes), 1))
         return Prediction(labels, significant(numbers))
 
     def answers(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

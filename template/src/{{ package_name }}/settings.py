@@ -54,8 +54,8 @@ class TrainSettings(Section):
 
     model_config = SettingsConfigDict(env_prefix="TRAIN_")
 
-    seed: int = Field(0, ge=0, le=2**32 - 1)
-    test_size: float = Field(0.2, gt=0, lt=1)
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)
+    test_size: float = Field(default=0.2, gt=0, lt=1)
 
 
 class ServeSettings(Section):
@@ -64,12 +64,12 @@ class ServeSettings(Section):
     model_config = SettingsConfigDict(env_prefix="SERVE_")
 
     host: str = "127.0.0.1"
-    port: int = Field(8080, ge=0, le=65535)
+    port: int = Field(default=8080, ge=0, le=65535)
     model: Path = Path("model/model.onnx")
-    threads: int = Field(1, ge=1, le=256)
-    max_rows: int = Field(1_000, ge=1)
-    max_body_bytes: int = Field(8 * 2**20, ge=1)
-    grace_seconds: int = Field(20, ge=0)
+    threads: int = Field(default=1, ge=1, le=256)
+    max_rows: int = Field(default=1_000, ge=1)
+    max_body_bytes: int = Field(default=8 * 2**20, ge=1)
+    grace_seconds: int = Field(default=20, ge=0)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 

@@ -258,7 +258,7 @@ def baseline(values: pl.Series) -> dict[str, Any]:
     present = values.drop_nulls()
     summary: dict[str, Any] = {"rows": values.len(), "missing": values.null_count() / values.len()}
     if values.dtype in (pl.String, pl.Boolean):
-        counts = present.cast(pl.String).value_counts(sort=True)
+        counts = present.cast(pl.String).value_counts().sort(present.name)
         return summary | {"shares": {label: count / values.len() for label, count in counts.rows()}}
     numbers = present.cast(pl.Datetime("us")).dt.timestamp("us") / 8.64e10 if values.dtype.is_temporal() else present
     return summary | {"deciles": np.quantile(numbers.to_numpy(), QUANTILES).tolist() if len(numbers) else []}
