@@ -1,0 +1,54 @@
+# Tasks of the template repository. A generated project has a Makefile of its own, in template/.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help new test lint format docs clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+DEST ?=
+ANSWERS ?=
+ARGS ?=
+LAYER ?=
+export DEST ANSWERS
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+new: .venv/.copier ## start a project: DEST=../my-model [ANSWERS=file.yml] [ARGS="--data estimator=linear"]
+	@[ -n "$$DEST" ] || { echo 'error: say where: make new DEST=../my-model' >&2; exit 1; }
+	@$(BIN)/python tools/new.py "$$DEST" $${ANSWERS:+--answers "$$ANSWERS"} $(ARGS)
+
+test: .venv/.ready ## run all tests, or one layer: LAYER=questions|render|project|update
+	@$(BIN)/pytest tests/$(LAYER)
+
+lint: .venv/.ready ## check style and types, also of the template's files in place
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/yamllint --strict .
+	@$(BIN)/python tools/lint_template.py
+
+format: .venv/.ready ## format the code
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff format template
+
+docs: .venv/.ready ## write docs/options.md and the quoted output in the docs again
+	@$(BIN)/python tools/write_docs.py
+
+clean: ## remove what was made
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
+
+# Copier alone is enough to start a project; tests and checks need the rest.
+.venv/.copier: constraints.txt
+	@echo 'installing copier into .venv'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt copier
+	@touch $@
+
+.venv/.ready: .venv/.copier pyproject.toml
+	@echo 'installing test dependencies into .venv'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --group dev
+	@touch $@

@@ -1,0 +1,183 @@
+"""Start a project and prove that it works: render, set up, train, serve, predict once, stop.
+
+    make new DEST=../my-model [ANSWERS=answers.yml] [ARGS="--data estimator=linear"]
+
+What follows the destination is handed to `copier copy`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+READY_SECONDS = 30
+
+
+class NewProjectError(Exception):
+    """What went wrong, in one line."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make the project; returns the exit code."""
+    parser = argparse.ArgumentParser(description="Start a project and prove that it works.")
+    parser.add_argument("destination", type=Path)
+    parser.add_argument("--answers", type=Path, help="a YAML file with answers; every other question gets its default")
+    known, copier_arguments = parser.parse_known_args(arguments)
+    started = time.monotonic()
+    try:
+        project = create(known.destination, known.answers, copier_arguments)
+    except NewProjectError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    print(closing(known.destination, project, time.monotonic() - started))
+    return 0
+
+
+def create(destination: Path, answers: Path | None, copier_arguments: Sequence[str]) -> Path:
+    """All the steps, each announced; returns the project's folder.
+
+    Raises:
+        NewProjectError: a step failed.
+    """
+    project = checked_destination(destination, answers)
+    say(1, f"render the template into {destination}")
+    render(project, answers, copier_arguments)
+    say(2, "set the project up: git, dependencies")
+    task(project, "setup")
+    say(3, "train")
+    task(project, "train")
+    say(4, "serve, predict once, stop")
+    with serving(project) as url:
+        show_prediction(url)
+    return project
+
+
+def say(step: int, text: str) -> None:
+    """Announce one of the four steps."""
+    print(f"\n[{step}/4] {text}", flush=True)
+
+
+def checked_destination(destination: Path, answers: Path | None) -> Path:
+    """The absolute destination, when it is free and the answers are there."""
+    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+        raise NewProjectError(f"{destination} exists and is not empty: choose another DEST")
+    if answers is not None and not answers.is_file():
+        raise NewProjectError(f"{answers} does not exist: ANSWERS names a YAML file with answers")
+    return destination.resolve()
+
+
+def render(project: Path, answers: Path | None, copier_arguments: Sequence[str]) -> None:
+    """`copier copy` of this clone as it is; the project remembers the clone's path for `copier update`."""
+    command = [sys.executable, "-m", "copier", "copy", "--quiet", "--defaults", "--vcs-ref", "HEAD"]
+    given = ["--data-file", str(answers.resolve())] if answers else []
+    run = subprocess.run(
+        [*command, *given, *copier_arguments, str(ROOT), str(project)], capture_output=True, text=True, cwd=ROOT
+    )
+    if run.returncode:
+        raise NewProjectError(last_line(run.stderr or run.stdout))
+
+
+def last_line(text: str) -> str:
+    """The last line that says something, without the exception's class."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1].removeprefix("ValueError: ") if lines else "copier failed without a word"
+
+
+def task(project: Path, name: str) -> None:
+    """Run a task of the project; its output is shown as it comes."""
+    if subprocess.run(["make", "--no-print-directory", "-C", str(project), name]).returncode:
+        raise NewProjectError(f"`make {name}` failed in {project}, see above: mend it there and run it again")
+
+
+@contextmanager
+def serving(project: Path) -> Iterator[str]:
+    """The server of the project, ready, on a free port; stopped at the end, whatever happens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    package = next(project.glob("src/*/__main__.py")).parent.name
+    command = [str(project / ".venv/bin/python"), "-m", package, "serve", "--port", str(port)]
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(command, cwd=project, stdout=log, stderr=log, env=environment())
+        try:
+            wait_until_ready(f"http://127.0.0.1:{port}", process)
+            yield f"http://127.0.0.1:{port}"
+            process.send_signal(signal.SIGTERM)
+            if process.wait(30):
+                raise NewProjectError(f"the server ended with code {process.returncode}")
+        except (NewProjectError, OSError) as error:
+            log.seek(0)
+            raise NewProjectError(f"{error}; the server's last words: {last_line(log.read())}") from None
+        finally:
+            process.kill()
+            process.wait()
+
+
+def environment() -> dict[str, str]:
+    """The environment without settings that a user may have exported for another server."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("SERVE_")}
+
+
+def wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
+    """Ask `/readyz` until it answers 200."""
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{url}/readyz", timeout=5):
+                return
+        except urllib.error.URLError:
+            time.sleep(0.05)
+    raise NewProjectError(f"the server was not ready within {READY_SECONDS} s")
+
+
+def show_prediction(url: str) -> None:
+    """Ask for a prediction with the example that the server's own OpenAPI document shows."""
+    with urllib.request.urlopen(f"{url}/openapi.json", timeout=10) as answer:
+        content = json.load(answer)["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]
+    row = content["examples"]["one row"]["value"]
+    request = urllib.request.Request(f"{url}/predict", json.dumps(row).encode(), {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        prediction = json.load(answer)
+    print(f"POST /predict {shown(row)}\n200 OK        {shown(prediction)}")
+
+
+def shown(document: Any) -> str:
+    """The document on one line, as people write it."""
+    return json.dumps(document, ensure_ascii=False)
+
+
+def closing(destination: Path, project: Path, seconds: float) -> str:
+    """What there is now, and what to do next."""
+    name = yaml.safe_load((project / ".copier-answers.yml").read_text(encoding="utf-8"))["project_name"]
+    return f"""
+{name} works: made, trained and asked in {seconds:.0f} s. Nothing is left running. Next:
+
+  cd {shlex.quote(str(destination))}
+  git add . && git commit -m "Start from the template"
+  make serve      # the API, with forms on http://127.0.0.1:8080/docs
+  make contract DATA=your.csv TARGET=column && make train     # your own data
+  make help       # everything else
+"""
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
