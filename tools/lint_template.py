@@ -53,7 +53,10 @@ def needless_suffixes() -> Iterator[str]:
 
 def ruff_in_place() -> Iterator[str]:
     """The package and everything else that is plain Python, read where it lies."""
-    for command in (("check", "--quiet", "--output-format", "concise"), ("format", "--check", "--quiet")):
+    for command in (
+        ("check", "--quiet", "--extend-ignore", "N999", "--output-format", "concise"),
+        ("format", "--check", "--quiet"),
+    ):
         yield from ruff(*command, str(TEMPLATE))
 
 
@@ -63,7 +66,8 @@ def ruff_with_values() -> Iterator[str]:
         if path.name.endswith(".py.jinja"):
             source = VALUE.sub(r"\1", path.read_text(encoding="utf-8"))
             name = str(path.with_suffix(""))
-            options = ("--quiet", "--output-format", "concise", "--config", 'lint.isort.known-first-party=["package_name"]')
+            first_party = 'lint.isort.known-first-party=["package_name"]'
+            options = ("--quiet", "--output-format", "concise", "--config", first_party)
             yield from ruff("check", *options, "--stdin-filename", name, "-", text=source)
             yield from ruff("format", "--check", "--quiet", "--stdin-filename", name, "-", text=source)
 

@@ -1,0 +1,142 @@
+"""What is rendered: the exact files, each whole, plain and parsable."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.answers import label, pairwise
+from tests.conftest import ROOT, Render
+
+PACKAGE = (
+    *("__init__", "__main__", "batch", "cli", "console", "contract", "data", "encode", "errors", "evaluate", "export"),
+    *("files", "infer", "model", "observe", "pipeline", "report", "schema", "server", "settings", "train"),
+)
+TESTS = (
+    "__init__",
+    "conftest",
+    *(f"test_{name}" for name in ("api", "batch", "cli", "contract", "infer", "model", "training")),
+)
+ALWAYS = {
+    ".copier-answers.yml",
+    ".editorconfig",
+    ".gitattributes",
+    ".gitignore",
+    ".pre-commit-config.yaml",
+    "CONTRIBUTING.md",
+    "LICENSE",
+    "Makefile",
+    "README.md",
+    "config.toml",
+    "pyproject.toml",
+    "ruff.toml",
+    *(f"src/PACKAGE/{name}.py" for name in PACKAGE),
+    *(f"tests/{name}.py" for name in TESTS),
+}
+SAMPLE = {"data/loans.csv", "data/make_sample.py"}
+CI = {
+    "github": {".github/workflows/ci.yml", "docs/pull_request_template.md"},
+    "gitlab": {".gitlab-ci.yml", ".gitlab/merge_request_templates/Default.md"},
+    "azure": {"azure-pipelines.yml", "docs/pull_request_template.md"},
+    "none": {"docs/pull_request_template.md"},
+}
+ESTIMATORS = {
+    "hist_gradient_boosting": "HistGradientBoostingClassifier",
+    "random_forest": "RandomForestClassifier",
+    "linear": "LogisticRegression",
+    "xgboost": "XGBClassifier",
+    "lightgbm": "LGBMClassifier",
+}
+
+matrix = pytest.mark.parametrize("answers", pairwise(), ids=label)
+
+
+def files(project: Path) -> dict[str, Path]:
+    return {path.relative_to(project).as_posix(): path for path in project.rglob("*") if path.is_file()}
+
+
+@matrix
+def test_exact_files(render: Render, answers: dict[str, Any]) -> None:
+    package = answers.get("package_name", "loan_offers")
+    expected = {name.replace("PACKAGE", package) for name in ALWAYS} | CI[answers["ci"]]
+    assert set(files(render(**answers))) == expected | (SAMPLE if answers["data_source"] == "sample" else set())
+
+
+@matrix
+def test_no_jinja_is_left_and_no_file_is_empty(render: Render, answers: dict[str, Any]) -> None:
+    for name, path in files(render(**answers)).items():
+        text = path.read_text(encoding="utf-8")
+        assert text.strip() or name == "tests/__init__.py", f"{name} is empty"
+        if name not in (".github/workflows/ci.yml", ".copier-answers.yml"):  # GitHub's own ${{ }}; answers as given
+            assert not re.search(r"\{\{|\{%|\{#", text), f"{name} holds Jinja"
+        if text:
+            assert text.endswith("\n") and not text.endswith("\n\n"), f"{name} ends badly"
+        assert not re.search(r"[ \t]+$", text, re.MULTILINE) or name == "LICENSE", f"{name} has blanks at a line's end"
+
+
+@matrix
+def test_everything_parses(render: Render, answers: dict[str, Any]) -> None:
+    for name, path in files(render(**answers)).items():
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".py":
+            ast.parse(text, name)
+        elif path.suffix == ".toml":
+            tomllib.loads(text)
+        elif path.suffix in (".yaml", ".yml"):
+            yaml.safe_load(text)
+
+
+@matrix
+def test_the_estimator_reaches_pipeline_and_dependencies(render: Render, answers: dict[str, Any]) -> None:
+    project = render(**answers)
+    (pipeline,) = project.glob("src/*/pipeline.py")
+    assert ESTIMATORS[answers["estimator"]] in pipeline.read_text()
+    document = tomllib.loads((project / "pyproject.toml").read_text())
+    names = {re.split(r"[<>=;]", item)[0] for item in document["dependency-groups"]["train"] if isinstance(item, str)}
+    extra = {"xgboost": {"onnxmltools", "xgboost", "xgboost-cpu"}, "lightgbm": {"lightgbm", "onnxmltools"}}
+    assert names == {"matplotlib", "onnx", "scikit-learn", "skl2onnx"} | extra.get(answers["estimator"], set())
+
+
+def test_files_behind_a_gitignore_would_be_missing() -> None:
+    command = ["git", "ls-files", "-oi", "--exclude-standard", "--", "template", "extensions"]
+    hidden = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert [name for name in hidden if "__pycache__" not in name and ".ruff_cache" not in name] == []
+
+
+def test_the_sample_is_what_its_script_makes(render: Render) -> None:
+    project = render()
+    made = subprocess.run(["python3", "data/make_sample.py"], cwd=project, capture_output=True, text=True, check=True)
+    assert made.stdout == (project / "data/loans.csv").read_text()
+    header, *rows = made.stdout.splitlines()
+    accepted = sum(row.endswith(",yes") for row in rows)
+    assert 2_000 <= len(rows) <= 9_000
+    assert 0.05 < accepted / len(rows) < 0.25
+    assert any(",," in row for row in rows)
+    assert header.endswith("loan_accepted")
+
+
+def test_licenses(render: Render) -> None:
+    first = {
+        "MIT": "MIT License",
+        "BSD-3-Clause": "BSD 3-Clause",
+        "Apache-2.0": "Apache License",
+        "Proprietary": "Copyright",
+    }
+    for name, text in first.items():
+        license = (render(license=name) / "LICENSE").read_text()
+        assert text in license
+        assert name == "Apache-2.0" or "Loan Offers team" in license
+
+
+def test_pipeline_variants_differ_only_where_they_must() -> None:
+    variants = sorted((ROOT / "template/src").rglob("pipeline.py"))
+    assert len(variants) == len(ESTIMATORS)
+    docstrings = {ast.get_docstring(ast.parse(path.read_text())) for path in variants}
+    assert len(docstrings) == 1
