@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from pydantic_core import PydanticKnownError
 from typing_extensions import TypedDict
 
 from .contract import FLOAT32_MAX, Column, Contract
@@ -38,7 +39,7 @@ def rows_adapter(contract: Contract) -> TypeAdapter[list[Row]]:
 def _field(name: str, column: Column) -> Any:
     about = Field(title=name, description=column.reason or None)
     if column.type in ("integer", "number"):
-        kind: Any = Annotated[float, _number(column)]
+        kind: Any = Annotated[float, *_number(column)]
     elif column.type == "category":
         kind = _category(column)
     else:
@@ -48,16 +49,19 @@ def _field(name: str, column: Column) -> Any:
     return Annotated[kind, about]
 
 
-def _number(column: Column) -> Any:
+def _number(column: Column) -> list[Any]:
     lowest, highest = column.range or (-FLOAT32_MAX, FLOAT32_MAX)
-    whole = column.type == "integer"
-    return Field(
-        ge=lowest,
-        le=highest,
-        allow_inf_nan=False,
-        multiple_of=1 if whole else None,
-        json_schema_extra={"type": "integer"} if whole else None,
-    )
+    if column.type == "number":
+        return [Field(ge=lowest, le=highest, allow_inf_nan=False)]
+    extra: Any = {"type": "integer"}
+    return [Field(ge=lowest, le=highest, allow_inf_nan=False, json_schema_extra=extra), AfterValidator(_whole)]
+
+
+def _whole(value: float) -> float:
+    """5 and 5.0 are integers, as in JSON Schema; pydantic's own `multiple_of` allows for rounding, this does not."""
+    if not value.is_integer():
+        raise PydanticKnownError("int_from_float")
+    return value
 
 
 def _category(column: Column) -> Any:
