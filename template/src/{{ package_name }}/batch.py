@@ -8,7 +8,6 @@ API checks it, and gets the API's answer.
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,8 +22,6 @@ from .contract import Contract, label_text
 from .encode import encode_table
 from .errors import UserError
 from .model import Model, json_key
-
-CHUNK_ROWS = 50_000
 
 
 @dataclass(frozen=True)
@@ -49,39 +46,41 @@ def score_file(model: Model, source: Path, out: Path, progress: Callable[[int], 
     _check(model, source, out)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
-        scored_parts, rejected_parts = _Parts(Path(folder), "scored"), _Parts(Path(folder), "rejected")
+        good, bad = _Output(Path(folder), "good", data.kind_of(out)), _Output(Path(folder), "bad", "CSV")
         done = 0
-        for chunk in data.batches(source, CHUNK_ROWS):
+        for chunk in data.batches(source):
             scored, rejected = score_chunk(model, chunk, done)
-            scored_parts.add(scored)
-            rejected_parts.add(rejected)
+            good.add(scored)
+            bad.add(rejected)
             done += chunk.height
             progress(done)
         if not done:
             raise UserError(f"{source} has a header but no rows")
         with data.readable(out):
-            scored_parts.join(out)
-            rejected_parts.join(rejects) if rejected_parts.rows else rejects.unlink(missing_ok=True)
-    return Counts(scored_parts.rows, rejected_parts.rows, rejects)
+            good.finish(out)
+            bad.finish(rejects) if bad.rows else rejects.unlink(missing_ok=True)
+    return Counts(good.rows, bad.rows, rejects)
 
 
-class _Parts:
-    """Chunks on disk, joined into one file at the end: written beside it, then renamed."""
+class _Output:
+    """A table that grows chunk by chunk in a folder of its own, and is moved to its place when it is complete."""
 
-    def __init__(self, folder: Path, name: str) -> None:
-        self.folder, self.name, self.rows, self.count = folder, name, 0, 0
+    def __init__(self, folder: Path, name: str, kind: str) -> None:
+        self.folder, self.name, self.kind, self.rows, self.chunks = folder, name, kind, 0, 0
 
     def add(self, table: pl.DataFrame) -> None:
-        if table.height or not self.count:
-            table.write_parquet(self.folder / f"{self.name}-{self.count:06}.parquet")
-            self.count += 1
-        self.rows += table.height
+        if self.kind == "Parquet":
+            table.write_parquet(self.folder / f"{self.name}-{self.chunks:06}.parquet")
+        else:
+            with (self.folder / f"{self.name}.csv").open("ab") as file:
+                table.write_csv(file, include_header=self.chunks == 0)
+        self.rows, self.chunks = self.rows + table.height, self.chunks + 1
 
-    def join(self, path: Path) -> None:
-        joined = self.folder / f"{self.name}{path.suffix}"
-        table = pl.scan_parquet(self.folder / f"{self.name}-*.parquet")
-        table.sink_parquet(joined) if data.kind_of(path) == "Parquet" else table.sink_csv(joined)
-        shutil.move(joined, path)
+    def finish(self, path: Path) -> None:
+        complete = self.folder / f"{self.name}.{self.kind.lower()}"
+        if self.kind == "Parquet":
+            pl.scan_parquet(self.folder / f"{self.name}-*.parquet").sink_parquet(complete)
+        complete.replace(path)
 
 
 def _check(model: Model, source: Path, out: Path) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import polars as pl
 
@@ -22,6 +23,8 @@ from .errors import UserError
 CSV_ENDINGS = (".csv", ".tsv", ".txt")
 PARQUET_ENDINGS = (".parquet", ".pq")
 ENDINGS = CSV_ENDINGS + PARQUET_ENDINGS
+BATCH_ROWS = 50_000
+BATCH_BYTES = 8 * 2**20
 SEPARATORS = ",;\t|"
 MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "-", "?", "<NA>", "#N/A")
 BOOLEANS = {
@@ -138,15 +141,47 @@ def _named(lazy: pl.LazyFrame) -> str:
     return ", ".join(map(repr, lazy.collect_schema().names()))
 
 
-def batches(path: Path, size: int) -> Iterator[pl.DataFrame]:
-    """The file in pieces of `size` rows, in order, with flat memory.
+def batches(path: Path) -> Iterator[pl.DataFrame]:
+    """The file in pieces, in order, with flat memory.
+
+    Polars would read a CSV ahead into memory as fast as the disk gives it, so each piece is handed to it by itself.
 
     Raises:
         UserError: the file cannot be read.
     """
     lazy = scan(path)
     with readable(path):
-        yield from lazy.collect_batches(chunk_size=size, maintain_order=True)
+        if kind_of(path) == "CSV":
+            yield from _csv_batches(path)
+            return
+        rows = lazy.select(pl.len()).collect().item()
+        for start in range(0, rows, BATCH_ROWS):
+            yield lazy.slice(start, BATCH_ROWS).collect()
+
+
+def _csv_batches(path: Path) -> Iterator[pl.DataFrame]:
+    separator, names = _header(path)
+    with path.open("rb") as file:
+        for number, block in enumerate(whole_records(file, BATCH_BYTES)):
+            yield pl.read_csv(block, has_header=number == 0, separator=separator, new_columns=names, infer_schema=False)
+
+
+def whole_records(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """A CSV file in blocks of about `size` bytes that end where a record ends.
+
+    A newline ends a record when an even number of quotes stands before it (RFC 4180: quotes inside are doubled).
+    """
+    rest = b""
+    while read := file.read(size):
+        block = rest + read
+        cut = block.rfind(b"\n") + 1
+        while cut and block.count(b'"', 0, cut) % 2:
+            cut = block.rfind(b"\n", 0, cut - 1) + 1
+        rest = block[cut:]
+        if cut:
+            yield block[:cut]
+    if rest:
+        yield rest
 
 
 def sha256(path: Path) -> str:

@@ -201,7 +201,9 @@ def _lightgbm_rounded(estimator: Any) -> Any:
         thresholds = _round_down(np.array(line[1].split(), dtype=np.float64))
         return "threshold=" + " ".join(repr(float(threshold)) for threshold in thresholds)
 
-    text = re.sub(r"^threshold=(.*)$", rounded_line, estimator.booster_.model_to_string(), flags=re.MULTILINE)
+    # Without the line of tree sizes, LightGBM reads tree after tree instead of jumping to where they stood.
+    text = re.sub(r"^tree_sizes=.*\n", "", estimator.booster_.model_to_string(), flags=re.MULTILINE)
+    text = re.sub(r"^threshold=(.*)$", rounded_line, text, flags=re.MULTILINE)
     rounded = copy.copy(estimator)
     rounded._Booster = lightgbm.Booster(model_str=text)
     return rounded
