@@ -1,0 +1,52 @@
+"""The documents agree with what they describe."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.answers import questions
+from tests.conftest import ROOT, Render
+from tools import write_docs
+
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.filterwarnings("ignore::copier.errors.DirtyLocalWarning")
+def test_quotations_are_current() -> None:
+    for path, text in write_docs.documents().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name} is out of date: make docs"
+
+
+def test_options_name_every_question_and_choice() -> None:
+    text = write_docs.options(yaml.safe_load((ROOT / "copier.yml").read_text()))
+    for name, question in questions().items():
+        assert f"## `{name}`" in text
+        assert all(f"- `{value}`:" in text for value in question.get("choices", {}).values())
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
+        assert target.startswith("https://") or (path.parent / target).exists(), target
+
+
+def test_the_picture_in_the_readme_shows_what_is_there(render: Render) -> None:
+    picture = (ROOT / "README.md").read_text(encoding="utf-8").split("my-model/\n")[1].split("```")[0]
+    made = {"contract.yaml", "model", "reports"}
+    names = {match.rstrip("/").split("/")[0] for match in re.findall(r"^[├└]── (\S+)", picture, re.MULTILINE)}
+    assert all((render() / name).exists() for name in names - made)
+    lines = re.findall(r"^│   [├└]── ([a-z, .]+?)(?:   .*)?$", picture, re.MULTILINE)
+    listed = set(re.findall(r"[a-z_]+", " ".join(lines)))
+    modules = {path.stem for path in (render() / "src/loan_offers").glob("*.py") if not path.stem.startswith("__")}
+    assert modules <= listed
+
+
+def test_settings_in_the_docs_are_those_of_the_configuration(render: Render) -> None:
+    config = (render() / "config.toml").read_text().split("[serve]")[1]
+    documented = re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", (ROOT / "docs/use.md").read_text(), re.MULTILINE)
+    settings = {name: value.strip('"') for name, value in re.findall(r'^(\w+) = ("[^"]*"|\d+)', config, re.MULTILINE)}
+    assert dict(documented) == settings
