@@ -99,7 +99,8 @@ def transcript() -> str:
         subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
         environment = os.environ | {"COLUMNS": "110"}
         run = subprocess.run(command, cwd=clone, capture_output=True, text=True, check=True, env=environment)
-    return f"```text\n$ make new DEST=../my-model\n{run.stdout.strip()}\n```"
+    lines = "\n".join(line.rstrip() for line in run.stdout.strip().splitlines())
+    return f"```text\n$ make new DEST=../my-model\n{lines}\n```"
 
 
 def quote(text: str, parts: dict[str, str]) -> str:
