@@ -106,8 +106,10 @@ def transcript() -> str:
 def quote(text: str, parts: dict[str, str]) -> str:
     """The text with every quoted part replaced by what it should be."""
     for name, part in parts.items():
-        pattern = rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)"
-        text = re.sub(pattern, lambda match, part=part: f"{match[1]}{part}\n{match[2]}", text, flags=re.DOTALL)
+        begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->"
+        if begin in text:
+            before, _, rest = text.partition(begin)
+            text = f"{before}{begin}{part}\n{end}{rest.partition(end)[2]}"
     return text
 
 

@@ -46,7 +46,7 @@ def test_the_picture_in_the_readme_shows_what_is_there(render: Render) -> None:
 
 
 def test_settings_in_the_docs_are_those_of_the_configuration(render: Render) -> None:
-    config = (render() / "config.toml").read_text().split("[serve]")[1]
+    config = (render() / "config.toml").read_text().split("\n[serve]\n")[1]
     documented = re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", (ROOT / "docs/use.md").read_text(), re.MULTILINE)
     settings = {name: value.strip('"') for name, value in re.findall(r'^(\w+) = ("[^"]*"|\d+)', config, re.MULTILINE)}
     assert dict(documented) == settings
