@@ -32,7 +32,7 @@ lint: .venv/.ready ## check style and types, also of the template's files in pla
 format: .venv/.ready ## format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
-	@$(BIN)/ruff format template
+	@$(BIN)/ruff format --no-cache template
 
 docs: .venv/.ready ## write docs/options.md and the quoted output in the docs again
 	@$(BIN)/python tools/write_docs.py

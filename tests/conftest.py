@@ -66,3 +66,10 @@ def run(*command: str, cwd: Path, code: int = 0, **environment: str) -> str:
     )
     assert done.returncode == code, f"{' '.join(command)} gave {done.returncode}:\n{done.stdout}"
     return done.stdout
+
+
+def missing(what: str, reason: str) -> None:
+    """Skip a test visibly, or fail it where `REQUIRE` names what is missing (`REQUIRE=docker,cluster`)."""
+    if what in os.environ.get("REQUIRE", "").split(","):
+        pytest.fail(f"REQUIRE names {what}, but {reason}")
+    pytest.skip(f"{what}: {reason}")

@@ -29,7 +29,7 @@ def main() -> int:
 
 def files() -> Iterator[Path]:
     """Every file of the template."""
-    return (path for path in sorted(TEMPLATE.rglob("*")) if path.is_file() and ".ruff_cache" not in path.parts)
+    return (path for path in sorted(TEMPLATE.rglob("*")) if path.is_file())
 
 
 def kind(path: Path) -> str:
@@ -74,7 +74,9 @@ def ruff_with_values() -> Iterator[str]:
 
 def ruff(*arguments: str, text: str | None = None) -> Iterator[str]:
     """What ruff says where it fails."""
-    done = subprocess.run([RUFF, *arguments], input=text, capture_output=True, text=True)
+    done = subprocess.run(
+        [RUFF, arguments[0], "--no-cache", *arguments[1:]], input=text, capture_output=True, text=True
+    )
     if done.returncode:
         yield (done.stdout + done.stderr).strip() or f"ruff {arguments[0]} would change {arguments[-2]}"
 

@@ -8,9 +8,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-import pytest
-
-from tests.conftest import run
+from tests.conftest import missing, run
 from tests.project.conftest import BIN, Prepared
 from tests.project.servers import serving
 
@@ -80,7 +78,7 @@ def test_no_request_breaks_the_server(prepared: Prepared) -> None:
 def isolated(project: Path, *command: str) -> tuple[str, dict[str, int]]:
     """Run a command where there is no network but loopback; returns its output and the connections it tried."""
     if shutil.which("unshare") is None or subprocess.run([*NAMESPACE, "true"], capture_output=True).returncode:
-        pytest.skip("needs Linux network namespaces (unshare --user --net)")
+        missing("namespaces", "`unshare --user --net` does not work here, which only Linux has")
     printed = run(*NAMESPACE, sys.executable, "-c", COUNTERS, *command, cwd=project)
     fields = printed[printed.rindex("NETWORK ") + 8 :].replace("no route", "route").split()
     return printed, {name: int(value) for name, value in (field.split("=") for field in fields)}

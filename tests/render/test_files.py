@@ -16,8 +16,22 @@ from tests.answers import label, pairwise
 from tests.conftest import ROOT, Render
 
 PACKAGE = (
-    *("__init__", "__main__", "batch", "cli", "console", "contract", "data", "encode", "errors", "evaluate", "export"),
-    *("files", "infer", "model", "observe", "pipeline", "report", "schema", "server", "settings", "train"),
+    *(
+        "__init__",
+        "__main__",
+        "batch",
+        "cli",
+        "columns",
+        "console",
+        "contract",
+        "converters",
+        "data",
+        "encode",
+        "errors",
+        "evaluate",
+        "export",
+    ),
+    *("files", "infer", "model", "observe", "openapi", "pipeline", "report", "schema", "server", "settings", "train"),
 )
 TESTS = (
     "__init__",

@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
-from . import data, schema
+from . import columns, data, schema
 from .contract import Contract, label_text
 from .encode import encode_table
 from .errors import UserError
@@ -84,14 +84,14 @@ class _Output:
 
 
 def _check(model: Model, source: Path, out: Path) -> None:
-    columns = data.scan(source).collect_schema().names()
+    present = data.scan(source).collect_schema().names()
     data.kind_of(out)
     if out.resolve() == source.resolve():
         raise UserError(f"{out} is the input itself: choose another file for the predictions")
-    missing = [name for name, column in model.contract.features.items() if name not in columns and not column.missing]
+    missing = [name for name, column in model.contract.features.items() if name not in present and not column.missing]
     if missing:
-        raise UserError(f"{source} lacks required columns {', '.join(map(repr, missing))}; it has {', '.join(columns)}")
-    taken = [name for name in [*prediction_columns(model.contract), "row", "reason"] if name in columns]
+        raise UserError(f"{source} lacks required columns {', '.join(map(repr, missing))}; it has {', '.join(present)}")
+    taken = [name for name in [*prediction_columns(model.contract), "row", "reason"] if name in present]
     if taken:
         raise UserError(f"{source} already has a column {taken[0]!r}, which predictions are written to: rename it")
 
@@ -112,7 +112,7 @@ def score_chunk(model: Model, chunk: pl.DataFrame, first_row: int = 0) -> tuple[
     """
     absent = [name for name in model.contract.features if name not in chunk.columns]
     complete = chunk.with_columns(pl.lit(None, dtype=pl.String).alias(name) for name in absent)
-    typed = data.typed(model.contract, complete)
+    typed = columns.typed(model.contract, complete)
     numbered = chunk.with_row_index("row", offset=first_row + 1)
     refused = numbered.filter(typed.rejected)
     why = reasons(model.contract, complete.filter(typed.rejected), typed.table.filter(typed.rejected))
@@ -163,7 +163,7 @@ def _value(contract: Contract, name: str, written: Mapping[str, Any], read: Mapp
         value = read[name]
         labels = contract.columns[name].categories
         return next((label for label in labels if label_text(label) == value), value)
-    value = data.clean(pl.Series([written[name]]))[0]
+    value = columns.clean(pl.Series([written[name]]))[0]
     if contract.columns[name].type in ("integer", "number") and isinstance(value, str):
-        return data.number(value)
+        return columns.number(value)
     return value

@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from . import data
+from .columns import BOOLEANS, booleans, clean, moments, texts
 from .contract import FLOAT32_MAX, Column, Contract, Kind, Task
 from .errors import UserError
 
@@ -41,7 +42,7 @@ def infer(path: Path, target: str, task: Task | None = None) -> Contract:
         raise UserError(f"{path} has a header but no rows")
     if target not in table.columns:
         raise UserError(f"{path} has no column {target!r}; it has {', '.join(map(repr, table.columns))}")
-    known = pl.DataFrame([data.clean(column) for column in table])
+    known = pl.DataFrame([clean(column) for column in table])
     learnable = known.filter(known[target].is_not_null())
     if learnable.height == 0:
         raise UserError(f"target {target!r} has no value in any row")
@@ -103,7 +104,7 @@ def _classes(values: pl.Series, distinct: int) -> Column:
 
 def _counts(values: pl.Series) -> dict[str, int]:
     """How often each label occurs, the most frequent first; equally frequent ones in order of their names."""
-    counts = data.texts(values).value_counts(name="rows")
+    counts = texts(values).value_counts(name="rows")
     labels: list[str] = counts[values.name].to_list()
     return dict(sorted(zip(labels, counts["rows"].to_list(), strict=True), key=lambda pair: (-pair[1], pair[0])))
 
@@ -166,11 +167,10 @@ def _unusable(present: pl.Series, rows: int) -> str | None:
 
 def _boolean(present: pl.Series) -> Column | None:
     if present.dtype != pl.Boolean and not (
-        present.dtype == pl.String
-        and present.str.to_lowercase().is_in([k for k in data.BOOLEANS if k not in "10"]).all()
+        present.dtype == pl.String and present.str.to_lowercase().is_in([k for k in BOOLEANS if k not in "10"]).all()
     ):
         return None
-    true = data.booleans(present).to_numpy().mean()
+    true = booleans(present).to_numpy().mean()
     return Column(role="feature", type="boolean", reason=f"true in {true:.1%}")
 
 
@@ -244,10 +244,10 @@ def _rounded(edge: float, unit: float, rounding: Callable[[float], int]) -> floa
 
 def _temporal(present: pl.Series) -> Column | None:
     for format in (None, *DATE_FORMATS) if present.dtype == pl.String else (None,):
-        moments = data.moments(present, format)
-        if moments.null_count() == 0:
-            days = (moments == moments.dt.truncate("1d")).all()
-            first, *_, last = moments.sort().dt.date()
+        read = moments(present, format)
+        if read.null_count() == 0:
+            days = (read == read.dt.truncate("1d")).all()
+            first, *_, last = read.sort().dt.date()
             reason = f"{'dates' if days else 'moments'} from {first} to {last}"
             return Column(role="feature", type="date" if days else "datetime", format=format, reason=reason)
     return None

@@ -16,12 +16,12 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from . import model as models
@@ -29,66 +29,12 @@ from . import schema
 from .contract import label_text
 from .errors import UserError
 from .observe import Metrics, Observer, configure_logging
+from .openapi import JSON, Health, Reason, describe
 from .settings import ServeSettings
 
 log = logging.getLogger("server")
 
-JSON = "application/json"
-REF = "#/components/schemas/{model}"
 PATHS = ("/predict", "/model", "/livez", "/readyz", "/metrics", "/docs", "/redoc", "/openapi.json")
-
-
-class LabelPrediction(BaseModel):
-    """One predicted row of a classification."""
-
-    label: bool | int | str
-    probabilities: dict[str, float]
-
-
-class ValuePrediction(BaseModel):
-    """One predicted row of a regression."""
-
-    value: float
-
-
-class LabelPredictions(BaseModel):
-    """The answer to one row or a list of rows, in their order."""
-
-    predictions: list[LabelPrediction]
-    model_version: str
-
-
-class ValuePredictions(BaseModel):
-    """The answer to one row or a list of rows, in their order."""
-
-    predictions: list[ValuePrediction]
-    model_version: str
-
-
-class Problem(BaseModel):
-    """What is wrong with one part of a request."""
-
-    type: str
-    loc: list[str | int]
-    msg: str
-
-
-class Problems(BaseModel):
-    """Why a request was refused."""
-
-    detail: list[Problem]
-
-
-class Reason(BaseModel):
-    """Why the server cannot answer."""
-
-    detail: str
-
-
-class Health(BaseModel):
-    """The state of the server."""
-
-    status: Literal["alive", "ready"]
 
 
 @dataclass(frozen=True)
@@ -159,7 +105,7 @@ def create_app(settings: ServeSettings) -> FastAPI:
     _add_health(app, state, metrics)
     _add_model(app, state)
     _add_predict(app, settings, state, metrics)
-    _describe(app, state)
+    _add_openapi(app, state)
     return app
 
 
@@ -238,54 +184,15 @@ async def _body(request: Request, limit: int) -> bytes | None:
     return b"".join(chunks)
 
 
-# --- OpenAPI
-
-
-def _describe(app: FastAPI, state: State) -> None:
-    """Put the contract's request schema into OpenAPI as soon as there is one."""
+def _add_openapi(app: FastAPI, state: State) -> None:
     generic = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            _describe_predict(generic(), state.predictor)
+            describe(generic(), state.predictor.model if state.predictor else None)
         return cast(dict[str, Any], app.openapi_schema)
 
     app.openapi = openapi  # type: ignore[method-assign]
-
-
-def _describe_predict(document: dict[str, Any], predictor: Predictor | None) -> None:
-    schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    task = predictor.model.contract.task if predictor else "classification"
-    answer = LabelPredictions if task == "classification" else ValuePredictions
-    for kind in (answer, Problems, Reason):
-        shape = kind.model_json_schema(ref_template=REF)
-        schemas |= shape.pop("$defs", {}) | {kind.__name__: shape}
-    operation = document["paths"]["/predict"]["post"]
-    operation["responses"] = {
-        "200": _content("The predictions, in the order of the rows.", answer.__name__),
-        "413": _content("The body is too large.", "Problems"),
-        "422": _content("The body breaks the contract.", "Problems"),
-        "503": _content("The model is not ready.", "Reason"),
-    }
-    if predictor is not None:
-        example = predictor.model.metadata["example"]
-        row = schema.row_type(predictor.model.contract, example)
-        schemas["Row"] = TypeAdapter(row).json_schema(ref_template=REF)
-        operation["requestBody"] = _request_body(example)
-
-
-def _request_body(example: schema.Row) -> dict[str, Any]:
-    row = {"$ref": "#/components/schemas/Row"}
-    examples = {
-        "one row": {"summary": "One row", "value": example},
-        "rows": {"summary": "A list of rows", "value": [example, example]},
-    }
-    shape = {"anyOf": [row, {"type": "array", "items": row, "minItems": 1}]}
-    return {"required": True, "content": {JSON: {"schema": shape, "examples": examples}}}
-
-
-def _content(description: str, name: str) -> dict[str, Any]:
-    return {"description": description, "content": {JSON: {"schema": {"$ref": REF.format(model=name)}}}}
 
 
 # --- the process

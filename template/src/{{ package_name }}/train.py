@@ -24,9 +24,9 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline
 
-from . import data, evaluate, export, schema
+from . import columns, data, evaluate, export, schema
 from .contract import Contract, label_text
-from .encode import Layout, Matrix, encode_rows, encode_table, layout
+from .encode import Matrix, encode_rows, encode_table, layout
 from .errors import UserError
 from .pipeline import build_pipeline
 
@@ -122,7 +122,7 @@ def load_table(contract: Contract, path: Path) -> Table:
         UserError: a column is missing, or too few rows are left.
     """
     raw = data.read(path, [*contract.features, contract.target])
-    typed = data.typed(contract, raw)
+    typed = columns.typed(contract, raw)
     target = typed.table[contract.target]
     usable = ~typed.rejected & target.is_not_null()
     left_out = {
@@ -183,9 +183,8 @@ def _rows(table: Table, rows: NDArray[Any]) -> Table:
 
 
 def _fit(contract: Contract, matrix: Matrix, target: NDArray[Any], seed: int) -> Pipeline:
-    columns: Layout = layout(contract)
     try:
-        pipeline: Pipeline = build_pipeline(contract.task, columns, seed).fit(matrix, target)
+        pipeline: Pipeline = build_pipeline(contract.task, layout(contract), seed).fit(matrix, target)
     except (ValueError, TypeError) as error:
         raise UserError(f"pipeline.py cannot be fitted: {' '.join(str(error).split())[:300]}") from error
     return pipeline
