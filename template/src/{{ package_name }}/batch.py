@@ -73,7 +73,7 @@ class _Output:
             table.write_parquet(self.folder / f"{self.name}-{self.chunks:06}.parquet")
         else:
             with (self.folder / f"{self.name}.csv").open("ab") as file:
-                table.write_csv(file, include_header=self.chunks == 0)
+                _flat(table).write_csv(file, include_header=self.chunks == 0)
         self.rows, self.chunks = self.rows + table.height, self.chunks + 1
 
     def finish(self, path: Path) -> None:
@@ -81,6 +81,15 @@ class _Output:
         if self.kind == "Parquet":
             pl.scan_parquet(self.folder / f"{self.name}-*.parquet").sink_parquet(complete)
         complete.replace(path)
+
+
+def _flat(table: pl.DataFrame) -> pl.DataFrame:
+    """The table with what a CSV cell cannot hold (lists, structs, durations, bytes) as text."""
+    odd = [
+        name for name, kind in table.schema.items() if kind.is_nested() or kind in (pl.Duration, pl.Binary, pl.Object)
+    ]
+    texts = {name: [None if value is None else str(value) for value in table[name].to_list()] for name in odd}
+    return table.with_columns(pl.Series(name, values, dtype=pl.String) for name, values in texts.items())
 
 
 def _check(model: Model, source: Path, out: Path) -> None:

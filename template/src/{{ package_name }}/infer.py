@@ -178,13 +178,16 @@ def _numeric(present: pl.Series) -> Column | None:
     numbers = _numbers(present)
     if numbers is None:
         return None
-    distinct, whole = numbers.n_unique(), _whole(numbers)
+    distinct, whole, infinite = numbers.n_unique(), _whole(numbers), present.len() - numbers.len()
+    if numbers.cast(pl.Float32).n_unique() == 1:
+        return Column(role="ignored", reason=f"constant for float32, which the model computes in: {_span(numbers)}")
     if whole and distinct == present.len() and _identifier(numbers, present.name):
         return Column(
             role="ignored", reason=f"identifier-like: {distinct:,} different numbers in {present.len():,} rows"
         )
     kind: Kind = "integer" if whole else "number"
-    reason = f"{distinct:,} different numbers, {_span(numbers)}"
+    note = f", infinite in {infinite:,} rows, which are refused" if infinite else ""
+    reason = f"{distinct:,} different numbers, {_span(numbers)}{note}"
     return Column(role="feature", type=kind, range=_generous(numbers), reason=reason)
 
 
@@ -195,14 +198,14 @@ def _identifier(numbers: pl.Series, name: str) -> bool:
 
 
 def _numbers(values: pl.Series) -> pl.Series | None:
-    """The values as float64, or None when any of them is no finite number."""
+    """The finite values as float64, or None when any value is no number or none is finite."""
     if not (values.dtype == pl.String or values.dtype.is_numeric()):
         return None
     if values.dtype == pl.String and values.str.contains(r"^[+-]?0\d").any():
         return None  # leading zeros: a code, not a quantity
     numbers = values.cast(pl.Float64, strict=False)
-    finite = numbers.is_finite() & (numbers.abs() <= FLOAT32_MAX)
-    return numbers if finite.fill_null(False).all() else None
+    finite = numbers.filter(numbers.abs() <= FLOAT32_MAX)
+    return None if numbers.null_count() or finite.len() == 0 else finite
 
 
 def _whole(numbers: pl.Series) -> bool:
@@ -232,8 +235,8 @@ def _generous(numbers: pl.Series) -> tuple[float, float]:
     unit = 10.0 ** (math.floor(math.log10(width)) - 1)
     if _whole(numbers):
         unit = max(unit, 1.0)
-    low = max(_rounded(lowest - width, unit, math.floor), -FLOAT32_MAX)
-    high = min(_rounded(highest + width, unit, math.ceil), FLOAT32_MAX)
+    low = max(min(_rounded(lowest - width, unit, math.floor), lowest), -FLOAT32_MAX)
+    high = min(max(_rounded(highest + width, unit, math.ceil), highest), FLOAT32_MAX)
     return (max(low, 0.0) if lowest >= 0 else low, min(high, 0.0) if highest <= 0 else high)
 
 
