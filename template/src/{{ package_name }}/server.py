@@ -100,7 +100,7 @@ def create_app(settings: ServeSettings) -> FastAPI:
         yield
         await loading
 
-    app = FastAPIOffline(title="Prediction API", lifespan=lifespan)
+    app = FastAPIOffline(title=settings.title, description=settings.description, lifespan=lifespan)
     app.add_middleware(cast(Any, Observer), metrics=metrics, paths=PATHS)
     _add_health(app, state, metrics)
     _add_model(app, state)

@@ -63,6 +63,8 @@ class ServeSettings(Section):
 
     model_config = SettingsConfigDict(env_prefix="SERVE_")
 
+    title: str = "Prediction API"
+    description: str = ""
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
     model: Path = Path("model/model.onnx")
