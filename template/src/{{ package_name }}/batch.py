@@ -21,6 +21,7 @@ from . import columns, data, schema
 from .contract import Contract, label_text
 from .encode import encode_table
 from .errors import UserError
+from .files import writable
 from .model import Model, json_key
 
 
@@ -43,20 +44,20 @@ def score_file(model: Model, source: Path, out: Path, progress: Callable[[int], 
         UserError: a file cannot be read or written, or required columns are missing. Nothing is left behind then.
     """
     rejects = out.with_name(f"{out.stem}.rejected.csv")
-    _check(model, source, out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
-        good, bad = _Output(Path(folder), "good", data.kind_of(out)), _Output(Path(folder), "bad", "CSV")
-        done = 0
-        for chunk in data.batches(source):
-            scored, rejected = score_chunk(model, chunk, done)
-            good.add(scored)
-            bad.add(rejected)
-            done += chunk.height
-            progress(done)
-        if not done:
-            raise UserError(f"{source} has a header but no rows")
-        with data.readable(out):
+    _check(model, source, out, rejects)
+    with writable(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
+            good, bad = _Output(Path(folder), "good", data.kind_of(out)), _Output(Path(folder), "bad", "CSV")
+            done = 0
+            for chunk in data.batches(source):
+                scored, rejected = score_chunk(model, chunk, done)
+                good.add(scored)
+                bad.add(rejected)
+                done += chunk.height
+                progress(done)
+            if not done:
+                raise UserError(f"{source} has a header but no rows")
             good.finish(out)
             bad.finish(rejects) if bad.rows else rejects.unlink(missing_ok=True)
     return Counts(good.rows, bad.rows, rejects)
@@ -79,7 +80,7 @@ class _Output:
     def finish(self, path: Path) -> None:
         complete = self.folder / f"{self.name}.{self.kind.lower()}"
         if self.kind == "Parquet":
-            pl.scan_parquet(self.folder / f"{self.name}-*.parquet").sink_parquet(complete)
+            pl.scan_parquet(sorted(self.folder.glob(f"{self.name}-*.parquet")), glob=False).sink_parquet(complete)
         complete.replace(path)
 
 
@@ -92,11 +93,14 @@ def _flat(table: pl.DataFrame) -> pl.DataFrame:
     return table.with_columns(pl.Series(name, values, dtype=pl.String) for name, values in texts.items())
 
 
-def _check(model: Model, source: Path, out: Path) -> None:
+def _check(model: Model, source: Path, out: Path, rejects: Path) -> None:
     present = data.scan(source).collect_schema().names()
     data.kind_of(out)
-    if out.resolve() == source.resolve():
-        raise UserError(f"{out} is the input itself: choose another file for the predictions")
+    if out.is_dir():
+        raise UserError(f"{out} is a folder: choose a file for the predictions")
+    for written in (out, rejects):
+        if written.resolve() == source.resolve():
+            raise UserError(f"{written} is the input itself and would be overwritten: choose another file to write")
     missing = [name for name, column in model.contract.features.items() if name not in present and not column.missing]
     if missing:
         raise UserError(f"{source} lacks required columns {', '.join(map(repr, missing))}; it has {', '.join(present)}")

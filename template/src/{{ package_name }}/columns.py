@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from .contract import FLOAT32_MAX, Column, Contract, label_text
+from .contract import FLOAT32_MAX, TEXT_LIMIT, Column, Contract, label_text
 
 MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "-", "?", "<NA>", "#N/A")
 BOOLEANS = {
@@ -131,6 +131,8 @@ def _allowed(column: Column, values: pl.Series) -> pl.Series:
         return inside & (values == values.floor()) if column.type == "integer" else inside
     if column.type == "category" and not column.other:
         return values.is_in([label_text(label) for label in column.categories])
+    if column.type == "category":
+        return values.str.len_chars() <= TEXT_LIMIT
     return values.is_not_null()
 
 

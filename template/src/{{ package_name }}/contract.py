@@ -19,6 +19,7 @@ from .errors import UserError
 VERSION = 1
 SEAL = "# As inferred, seal "
 LIST_TAG = "tag:yaml.org,2002:seq"
+TEXT_LIMIT = 1_000
 FLOAT32_MAX = 3.4028234663852886e38
 
 Task = Literal["classification", "regression"]

@@ -22,6 +22,7 @@ PARQUET_ENDINGS = (".parquet", ".pq")
 ENDINGS = CSV_ENDINGS + PARQUET_ENDINGS
 BATCH_ROWS = 50_000
 BATCH_BYTES = 8 * 2**20
+RECORD_BYTES = 64 * 2**20
 SEPARATORS = ",;\t|"
 
 
@@ -65,9 +66,11 @@ def scan(path: Path) -> pl.LazyFrame:
         if not path.is_file():
             raise FileNotFoundError
         if kind == "Parquet":
-            return pl.scan_parquet(path)
+            return pl.scan_parquet(path, glob=False)
         separator, names = _header(path)
-        table = pl.scan_csv(path, separator=separator, infer_schema=False, with_column_names=lambda _: names)
+        table = pl.scan_csv(
+            path, glob=False, separator=separator, infer_schema=False, with_column_names=lambda _: names
+        )
         table.collect_schema()
         return table
 
@@ -140,18 +143,34 @@ def whole_records(file: BinaryIO, size: int) -> Iterator[bytes]:
     """A CSV file in blocks of about `size` bytes that end where a record ends.
 
     A newline ends a record when an even number of quotes stands before it (RFC 4180: quotes inside are doubled).
+
+    Raises:
+        UserError: a record is longer than `RECORD_BYTES`: a quote was opened and never closed.
     """
-    rest = b""
+    rest, inside = b"", False
     while read := file.read(size):
-        block = rest + read
-        cut = block.rfind(b"\n") + 1
-        while cut and block.count(b'"', 0, cut) % 2:
-            cut = block.rfind(b"\n", 0, cut - 1) + 1
-        rest = block[cut:]
+        inside ^= bool(read.count(b'"') % 2)
+        cut = _last_record_end(read, inside)
         if cut:
-            yield block[:cut]
+            yield rest + read[:cut]
+            rest = read[cut:]
+        else:
+            rest += read
+        if len(rest) > RECORD_BYTES:
+            raise UserError(f"a record is longer than {RECORD_BYTES:,} bytes: a quote is opened and never closed")
     if rest:
         yield rest
+
+
+def _last_record_end(read: bytes, inside: bool) -> int:
+    """Where the last record ends in `read`, or 0; `inside` says whether its end lies between quotes."""
+    end = len(read)
+    while (newline := read.rfind(b"\n", 0, end)) >= 0:
+        inside ^= bool(read.count(b'"', newline, end) % 2)
+        if not inside:
+            return newline + 1
+        end = newline
+    return 0
 
 
 def sha256(path: Path) -> str:

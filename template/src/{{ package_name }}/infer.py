@@ -232,7 +232,7 @@ def _generous(numbers: pl.Series) -> tuple[float, float]:
     if (lowest, highest) == (0.0, 1.0) and _whole(numbers):
         return (lowest, highest)
     width = highest - lowest
-    unit = 10.0 ** (math.floor(math.log10(width)) - 1)
+    unit = max(10.0 ** (math.floor(math.log10(width)) - 1), math.ulp(0.0))
     if _whole(numbers):
         unit = max(unit, 1.0)
     low = max(min(_rounded(lowest - width, unit, math.floor), lowest), -FLOAT32_MAX)

@@ -59,8 +59,14 @@ class Model:
         return Prediction(labels, significant(numbers))
 
     def answers(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Predict for validated rows, as the API answers them."""
+        """Predict for validated rows, as the API answers them.
+
+        Raises:
+            OverflowError: a prediction is no finite number; JSON could not hold it.
+        """
         prediction = self.predict(encode_rows(self.contract, rows))
+        if not np.isfinite(prediction.numbers).all():
+            raise OverflowError("a value is so large that the prediction is no finite number")
         if prediction.labels is None:
             return [{"value": value} for value in prediction.numbers[:, 0].tolist()]
         names = [json_key(label) for label in self.contract.classes]
@@ -77,7 +83,7 @@ def json_key(label: bool | int | str) -> str:
 
 def significant(numbers: NDArray[np.float32]) -> NDArray[np.float64]:
     """The numbers with as many significant digits as float32 carries, so that 0.1 reads 0.1."""
-    exact = numbers.astype(np.float64)
+    exact = np.where(np.isfinite(numbers), numbers, np.nan).astype(np.float64)
     magnitude = np.floor(np.log10(np.abs(exact), where=exact != 0, out=np.zeros_like(exact)))
     scale = 10.0 ** (DIGITS - 1 - magnitude)
     return np.round(exact * scale) / scale

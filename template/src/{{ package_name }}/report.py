@@ -29,7 +29,13 @@ IMPORTANCE_ROWS = 2_000
 IMPORTANCE_REPEATS = 3
 SHOWN_FEATURES = 20
 SHOWN_CLASSES = 10
-STYLE = {"svg.fonttype": "none", "text.parse_math": False, "figure.constrained_layout.use": True, "font.size": 9}
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "report",
+    "text.parse_math": False,
+    "figure.constrained_layout.use": True,
+    "font.size": 9,
+}
 
 CSS = """
 :root { color-scheme: light dark; --line: #8884; --good: #1a7f37; --bad: #c0392b; }

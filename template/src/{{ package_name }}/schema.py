@@ -5,15 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from pydantic import AfterValidator, ConfigDict, FailFast, Field, TypeAdapter, ValidationError, with_config
 from pydantic_core import PydanticKnownError
 from typing_extensions import TypedDict
 
-from .contract import FLOAT32_MAX, Column, Contract
+from .contract import FLOAT32_MAX, TEXT_LIMIT, Column, Contract
 
 Row = dict[str, Any]
-
-TEXT_LIMIT = 1_000
 
 
 def row_type(contract: Contract, example: Row | None = None) -> Any:
@@ -30,10 +28,10 @@ def row_adapter(contract: Contract) -> TypeAdapter[Row]:
     return TypeAdapter(row_type(contract))
 
 
-def rows_adapter(contract: Contract) -> TypeAdapter[list[Row]]:
-    """Validates a list of rows."""
+def rows_adapter(contract: Contract, max_rows: int | None = None) -> TypeAdapter[list[Row]]:
+    """Validates a list of rows, up to the first that breaks the contract, so that a long bad list costs little."""
     rows: Any = list[row_type(contract)]  # type: ignore[misc]
-    return TypeAdapter(rows)
+    return TypeAdapter(Annotated[rows, Field(min_length=1, max_length=max_rows), FailFast()])
 
 
 def _field(name: str, column: Column) -> Any:

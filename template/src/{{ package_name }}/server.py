@@ -23,6 +23,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
+from starlette.requests import ClientDisconnect
 
 from . import model as models
 from . import schema
@@ -34,6 +35,7 @@ from .settings import ServeSettings
 
 log = logging.getLogger("server")
 
+CLIENT_CLOSED_REQUEST = 499  # as nginx logs it; nobody is there to read it
 PATHS = ("/predict", "/model", "/livez", "/readyz", "/metrics", "/docs", "/redoc", "/openapi.json")
 
 
@@ -69,7 +71,9 @@ def load_predictor(settings: ServeSettings) -> Predictor:
         UserError: the model file cannot be served.
     """
     model = models.load(settings.model, settings.threads)
-    predictor = Predictor(model, schema.row_adapter(model.contract), schema.rows_adapter(model.contract))
+    predictor = Predictor(
+        model, schema.row_adapter(model.contract), schema.rows_adapter(model.contract, settings.max_rows)
+    )
     try:
         model.answers(predictor.parse(to_json(model.metadata["example"])))
     except (KeyError, ValidationError):
@@ -149,7 +153,10 @@ def _add_predict(app: FastAPI, settings: ServeSettings, state: State, metrics: M
         """Predict for one row, or for each row of a list."""
         if state.predictor is None:
             return _answer({"detail": state.reason}, 503)
-        body = await _body(request, settings.max_body_bytes)
+        try:
+            body = await _body(request, settings.max_body_bytes)
+        except ClientDisconnect:
+            return _answer({"detail": "the client went away before its request was complete"}, CLIENT_CLOSED_REQUEST)
         if body is None:
             limit = f"the body is larger than {settings.max_body_bytes:,} bytes"
             return refused([_problem("body_too_large", limit)], 413)
@@ -157,11 +164,10 @@ def _add_predict(app: FastAPI, settings: ServeSettings, state: State, metrics: M
             rows = state.predictor.parse(body)
         except ValidationError as error:
             return refused(schema.problems(error))
-        if not 1 <= len(rows) <= settings.max_rows:
-            return refused(
-                [_problem("row_count", f"a list must have 1 to {settings.max_rows:,} rows, not {len(rows):,}")]
-            )
-        answers = state.predictor.model.answers(rows)
+        try:
+            answers = state.predictor.model.answers(rows)
+        except OverflowError as error:
+            return refused([_problem("prediction_overflow", str(error))])
         metrics.count_labels([label_text(answer.get("label", "value")) for answer in answers])
         return _answer({"predictions": answers, "model_version": state.predictor.model.version})
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline
+from threadpoolctl import threadpool_limits
 
 from . import columns, data, evaluate, export, schema
 from .contract import Contract, label_text
@@ -184,7 +185,9 @@ def _rows(table: Table, rows: NDArray[Any]) -> Table:
 
 def _fit(contract: Contract, matrix: Matrix, target: NDArray[Any], seed: int) -> Pipeline:
     try:
-        pipeline: Pipeline = build_pipeline(contract.task, layout(contract), seed).fit(matrix, target)
+        # Threads add numbers up in any order: one thread gives the same model every time.
+        with threadpool_limits(limits=1):
+            pipeline: Pipeline = build_pipeline(contract.task, layout(contract), seed).fit(matrix, target)
     except (ValueError, TypeError) as error:
         raise UserError(f"pipeline.py cannot be fitted: {' '.join(str(error).split())[:300]}") from error
     return pipeline

@@ -33,5 +33,5 @@ def preprocess(columns: Layout) -> ColumnTransformer:
 def estimator(task: str, seed: int) -> BaseEstimator:
     """The estimator; leaves of five rows keep the model file small and the probabilities calm."""
     if task == "classification":
-        return RandomForestClassifier(n_estimators=100, min_samples_leaf=5, n_jobs=-1, random_state=seed)
-    return RandomForestRegressor(n_estimators=100, min_samples_leaf=5, n_jobs=-1, random_state=seed)
+        return RandomForestClassifier(n_estimators=100, min_samples_leaf=5, random_state=seed)
+    return RandomForestRegressor(n_estimators=100, min_samples_leaf=5, random_state=seed)
