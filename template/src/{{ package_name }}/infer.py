@@ -24,7 +24,7 @@ FREE_TEXT_WORDS = 4
 ID_NAME = re.compile(
     r"(^|[\W_])(id|ids|key|uuid|guid|index|row|nr|no)$|^(id|uuid|guid)([\W_]|$)|[a-z]Id$", re.IGNORECASE
 )
-NEGATIVE_LABELS = ("0", "-1", "no", "n", "false", "f", "negative", "off")
+NEGATIVE_LABELS = ("0", "0.0", "-1", "-1.0", "no", "n", "false", "f", "negative", "off")
 DATE_FORMATS = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%Y%m%d", "%d-%m-%Y", "%d %b %Y", "%b %d, %Y")
 
 

@@ -76,7 +76,7 @@ def load_predictor(settings: ServeSettings) -> Predictor:
     )
     try:
         model.answers(predictor.parse(to_json(model.metadata["example"])))
-    except (KeyError, ValidationError):
+    except (KeyError, IndexError, ValueError, OverflowError):  # ValidationError is a ValueError
         raise UserError(f"{settings.model} refuses its own example: train it again") from None
     return predictor
 
