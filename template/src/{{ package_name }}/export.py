@@ -147,6 +147,9 @@ def with_metadata(graph: onnx.ModelProto, metadata: Mapping[str, Any]) -> tuple[
     The same input gives the same bytes; the version is a digest of the graph and the contract.
     """
     graph.graph.name = "model"
+    opsets = sorted(graph.opset_import, key=lambda opset: opset.domain)  # they come in the order of a set of strings
+    del graph.opset_import[:]
+    graph.opset_import.extend(opsets)
     graph.producer_name, graph.producer_version, graph.doc_string = "skl2onnx", "", ""
     contract = json.dumps(metadata["contract"], ensure_ascii=False, sort_keys=True)
     version = hashlib.sha256(graph.SerializeToString(deterministic=True) + contract.encode()).hexdigest()[:12]

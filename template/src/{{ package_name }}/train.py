@@ -188,8 +188,11 @@ def _fit(contract: Contract, matrix: Matrix, target: NDArray[Any], seed: int) ->
         # Threads add numbers up in any order: one thread gives the same model every time.
         with threadpool_limits(limits=1):
             pipeline: Pipeline = build_pipeline(contract.task, layout(contract), seed).fit(matrix, target)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"pipeline.py cannot be fitted: {' '.join(str(error).split())[:300]}") from error
+    except Exception as error:  # what a person wrote in pipeline.py may raise anything
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise UserError(f"pipeline.py cannot be fitted: {reason}") from error
+    if contract.task == "classification" and not hasattr(pipeline, "predict_proba"):
+        raise UserError("pipeline.py: its estimator gives no probabilities (predict_proba); use one that does")
     return pipeline
 
 
