@@ -25,11 +25,12 @@ def copier_template_paths() -> list[str]:
 
 @pytest.fixture(scope="session", autouse=True)
 def isolated(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keep the user's copier settings and this repository's virtual environment out of the tests."""
+    """Keep the user's copier settings, this repository's virtual environment and its `make` out of the tests."""
     settings = tmp_path_factory.mktemp("settings") / "settings.yml"
     settings.write_text("{}")
     os.environ["COPIER_SETTINGS_PATH"] = str(settings)
-    os.environ.pop("VIRTUAL_ENV", None)
+    for name in ("VIRTUAL_ENV", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "DEST", "ANSWERS", "LAYER"):
+        os.environ.pop(name, None)  # what `make test` hands to its children would reach the projects' make
 
 
 @pytest.fixture(scope="session")
