@@ -36,15 +36,20 @@ def isolated(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(scope="session")
 def render(copier_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Render:
     """Render answers into a project, without trust; the same answers give the same folder, so only read it."""
+    return once(lambda answers: copy(copier_template, tmp_path_factory.mktemp("rendered") / "project", answers))
+
+
+def once(make: Callable[[dict[str, Any]], Path]) -> Render:
+    """Make a folder from answers when they come for the first time; the same answers give the same folder."""
     made: dict[tuple[tuple[str, str], ...], Path] = {}
 
-    def rendered(**answers: Any) -> Path:
+    def remembered(**answers: Any) -> Path:
         key = tuple(sorted((name, str(value)) for name, value in answers.items()))
         if key not in made:
-            made[key] = copy(copier_template, tmp_path_factory.mktemp("rendered") / "project", answers)
+            made[key] = make(answers)
         return made[key]
 
-    return rendered
+    return remembered
 
 
 def copy(template: Path, destination: Path, answers: Mapping[str, Any] | None = None, **options: Any) -> Path:

@@ -11,12 +11,14 @@ import argparse
 import json
 import os
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -60,8 +62,10 @@ def create(destination: Path, answers: Path | None, copier_arguments: Sequence[s
         NewProjectError: a step failed.
     """
     project = checked_destination(destination, answers)
+    check_names(answers, copier_arguments)
     say(1, f"render the template into {destination}")
     render(project, answers, copier_arguments)
+    check_data(project)
     say(2, "set the project up: git, dependencies")
     task(project, "setup")
     say(3, "train")
@@ -84,6 +88,32 @@ def checked_destination(destination: Path, answers: Path | None) -> Path:
     if answers is not None and not answers.is_file():
         raise NewProjectError(f"{answers} does not exist: ANSWERS names a YAML file with answers")
     return destination.resolve()
+
+
+def check_names(answers: Path | None, copier_arguments: Sequence[str]) -> None:
+    """Every answer belongs to a question; copier itself would ignore the others without a word."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("-d", "--data", action="append", default=[])
+    given = [item.partition("=")[0] for item in parser.parse_known_args(copier_arguments)[0].data]
+    document = yaml.safe_load(answers.read_text(encoding="utf-8")) if answers else {}
+    if not isinstance(document or {}, dict):
+        raise NewProjectError(f"{answers} is no list of answers: write one `question: answer` a line")
+    questions = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
+    asked = [name for name, question in questions.items() if name[0] != "_" and question.get("when") is not False]
+    for name in [*given, *(document or {})]:
+        if name not in asked and not str(name).startswith("_"):
+            raise NewProjectError(f"there is no question {name!r}; there are {', '.join(asked)}")
+
+
+def check_data(project: Path) -> None:
+    """The table that the project learns from is there; otherwise the project is taken away again."""
+    configured = tomllib.loads((project / "config.toml").read_text(encoding="utf-8"))["contract"]["data"]
+    if not (project / configured).is_file():
+        shutil.rmtree(project)
+        raise NewProjectError(
+            f"{configured} does not exist: name data_path from the root of the file system, or start with the sample "
+            "and say `make contract DATA=...` in the project"
+        )
 
 
 def render(project: Path, answers: Path | None, copier_arguments: Sequence[str]) -> None:

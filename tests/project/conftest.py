@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, copy, run
+from tests.conftest import ROOT, copy, once, run
 
 BIN = Path(sys.executable).parent
 Prepared = Callable[..., Path]
@@ -21,18 +21,14 @@ Prepared = Callable[..., Path]
 @pytest.fixture(scope="session")
 def prepared(copier_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     """Render answers, then `make train`: a project of its own for each answer set, shared by its tests."""
-    made: dict[tuple[tuple[str, str], ...], Path] = {}
 
-    def project(**answers: Any) -> Path:
-        key = tuple(sorted((name, str(value)) for name, value in answers.items()))
-        if key not in made:
-            folder = copy(copier_template, tmp_path_factory.mktemp("prepared") / "project", answers)
-            make(folder, "setup")
-            make(folder, "train")
-            made[key] = folder
-        return made[key]
+    def project(answers: dict[str, Any]) -> Path:
+        folder = copy(copier_template, tmp_path_factory.mktemp("prepared") / "project", answers)
+        make(folder, "setup")
+        make(folder, "train")
+        return folder
 
-    return project
+    return once(project)
 
 
 def make(project: Path, *targets: str, code: int = 0) -> str:

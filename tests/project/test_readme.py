@@ -49,6 +49,8 @@ def test_make_new_with_answers_and_mistakes(clone: Path, tmp_path: Path) -> None
     run("git", "clone", "-q", str(clone), "copier-mlops", cwd=tmp_path)
     folder = tmp_path / "copier-mlops"
     (tmp_path / "answers.yml").write_text("project_name: Answered\nlicense: MIT\n")
+    (tmp_path / "typo.yml").write_text("licence: MIT\n")
+    (tmp_path / "list.yml").write_text("- MIT\n")
     options = ("ANSWERS=../answers.yml", "ARGS=--data estimator=linear --data task=regression")
     printed = run("make", "new", "DEST=../answered", *options, cwd=folder)
     assert "Answered works" in printed
@@ -60,6 +62,13 @@ def test_make_new_with_answers_and_mistakes(clone: Path, tmp_path: Path) -> None
         (["DEST=../bad", "ANSWERS=none.yml"], "error: none.yml does not exist"),
         (["DEST=../bad", "ARGS=--data package_name=9x"], '"9x" is no package name'),
         (["DEST=../bad", "ARGS=--nonsense"], "error: "),
+        (["DEST=../bad", "ARGS=--data estimater=linear"], "error: there is no question 'estimater'; there are"),
+        (["DEST=../bad", "ANSWERS=../typo.yml"], "error: there is no question 'licence'; there are"),
+        (["DEST=../bad", "ANSWERS=../list.yml"], "error: ../list.yml is no list of answers"),
+        (
+            ["DEST=../bad", "ARGS=-d data_source=file -d data_path=none.csv"],
+            "error: none.csv does not exist: name data_path",
+        ),
     ):
         assert message in run("make", "new", *arguments, cwd=folder, code=2)
         assert not (tmp_path / "bad").exists()

@@ -5,17 +5,13 @@ from __future__ import annotations
 import keyword
 import re
 import sys
-from typing import Any
 
 import pytest
 import yaml
-from jinja2 import Environment, FileSystemLoader
 
 from tests.conftest import ROOT
+from tests.macros import ENVIRONMENT, exported
 
-ENVIRONMENT = Environment(
-    loader=FileSystemLoader(ROOT), extensions=["jinja2_ansible_filters.AnsibleCoreFiltersExtension"], autoescape=False
-)
 LONG = "a" * 10_000
 VALIDATORS = [
     "project_name",
@@ -183,7 +179,18 @@ REFUSED: dict[str, list[str]] = {
         "<a@b.de>",
         "a" * 250 + "@b.de",
     ],
-    "data_path": ["", "train", "train.xlsx", "data/", "../", ".csv ", "train.csv/", "train.csv.gz", "p" * 497 + ".csv"],
+    "data_path": [
+        "",
+        "train",
+        "train.xlsx",
+        "data/",
+        "../",
+        ".csv ",
+        "train.csv/",
+        "train.csv.gz",
+        "p" * 497 + ".csv",
+        "-x.csv",
+    ],
     "column": [" x", "x ", "c" * 201],
     "label": ["", "-", "-a", "a-", "A", "My-Team", "a_b", "a.b", "a b", "ü", '"a"', "../a", "x" * 64, "x" * 62 + "-x"],
     "registry": [
@@ -207,6 +214,7 @@ REFUSED: dict[str, list[str]] = {
         "ghcr.io/team@sha256",
         "host:",
         "host:123456",
+        "host:99999/team",
         "host:5000:1",
         "user@host",
         "größe.de",
@@ -319,10 +327,6 @@ def call(library: str, macro: str, *values: object) -> str:
     return ENVIRONMENT.from_string(text).render(values=values)
 
 
-def exported(library: str, name: str) -> Any:
-    return getattr(ENVIRONMENT.get_template(f"extensions/{library}.jinja").module, name)
-
-
 def assert_message(message: str) -> None:
     problem, _, hint = message.partition(": ")
     assert problem.strip() and hint.strip(), f"no hint: {message!r}"
@@ -383,6 +387,8 @@ def test_cpu_accepts_numbers(value: float) -> None:
         ("description", "a\nb", "write one plain line"),
         ("project_name", "銀行", "add one"),
         ("data_path", "x.xlsx", ".parquet"),
+        ("data_path", "--x.csv", "begin it with ./"),
+        ("registry", "localhost:65536", "a port above 65535"),
     ],
 )
 def test_message_says_how_to_mend(macro: str, value: str, part: str) -> None:

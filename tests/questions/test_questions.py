@@ -276,7 +276,7 @@ def test_hostile_text_arrives_unchanged(render: Render, text: str) -> None:
         "description": text,
         "user_name": text,
         "data_source": "file",
-        "data_path": f"{text}.csv",
+        "data_path": f"data/{text}.csv",
         "target_column": text,
         "license": "MIT",
     }
@@ -284,7 +284,7 @@ def test_hostile_text_arrives_unchanged(render: Render, text: str) -> None:
     about = toml(project / "pyproject.toml")["project"]
     assert about["description"] == text
     assert about["authors"] == [{"name": text}]
-    assert toml(project / "config.toml")["contract"] == {"data": f"{text}.csv", "target": text, "task": "auto"}
+    assert toml(project / "config.toml")["contract"] == {"data": f"data/{text}.csv", "target": text, "task": "auto"}
     assert stored(project).items() >= answers.items()
     assert f"Copyright (c) {text}\n" in (project / "LICENSE").read_text(encoding="utf-8")
 

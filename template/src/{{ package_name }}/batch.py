@@ -18,11 +18,11 @@ import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
 from . import columns, data, schema
-from .contract import Contract, label_text
+from .contract import Contract, free_name, label_text, prediction_columns
 from .encode import encode_table
 from .errors import UserError
 from .files import writable
-from .model import Model, json_key
+from .model import Model
 
 
 @dataclass(frozen=True)
@@ -104,14 +104,9 @@ def _check(model: Model, source: Path, out: Path, rejects: Path) -> None:
     missing = [name for name, column in model.contract.features.items() if name not in present and not column.missing]
     if missing:
         raise UserError(f"{source} lacks required columns {', '.join(map(repr, missing))}; it has {', '.join(present)}")
-    taken = [name for name in [*prediction_columns(model.contract), "row", "reason"] if name in present]
+    taken = [name for name in prediction_columns(model.contract) if name in present]
     if taken:
         raise UserError(f"{source} already has a column {taken[0]!r}, which predictions are written to: rename it")
-
-
-def prediction_columns(contract: Contract) -> list[str]:
-    """The names of the columns that scoring adds."""
-    return ["prediction", *(f"probability_{json_key(label)}" for label in contract.classes)]
 
 
 def score_chunk(model: Model, chunk: pl.DataFrame, first_row: int = 0) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -121,19 +116,20 @@ def score_chunk(model: Model, chunk: pl.DataFrame, first_row: int = 0) -> tuple[
         first_row: how many rows of the file came before.
 
     Returns:
-        the rows with their predictions, and the refused rows with `row` (from 1, the header not counted) and `reason`.
+        the rows with their predictions, and the refused rows with `row` (from 1, the header not counted) and `reason`;
+        where the file has such a column, its own keeps the name.
     """
     absent = [name for name in model.contract.features if name not in chunk.columns]
     complete = chunk.with_columns(pl.lit(None, dtype=pl.String).alias(name) for name in absent)
     typed = columns.typed(model.contract, complete)
-    numbered = chunk.with_row_index("row", offset=first_row + 1)
+    numbered = chunk.with_row_index(free_name("row", chunk.columns), offset=first_row + 1)
     refused = numbered.filter(typed.rejected)
     why = reasons(model.contract, complete.filter(typed.rejected), typed.table.filter(typed.rejected))
     accepted = typed.table.filter(~typed.rejected)
     predictions = _predictions(model, accepted)
     return (
         chunk.filter(~typed.rejected).hstack(predictions),
-        refused.with_columns(pl.Series("reason", why, dtype=pl.String)),
+        refused.with_columns(pl.Series(free_name("reason", refused.columns), why, dtype=pl.String)),
     )
 
 
@@ -155,8 +151,10 @@ def _predictions(model: Model, table: pl.DataFrame) -> list[pl.Series]:
 def reasons(contract: Contract, raw: pl.DataFrame, typed: pl.DataFrame) -> list[str]:
     """Why the API would refuse each of these rows, in its words."""
     adapter = schema.row_adapter(contract)
-    pairs = zip(raw.to_dicts(), typed.to_dicts(), strict=True)
-    return [_reason(adapter, contract, written, read) for written, read in pairs]
+    # Python has no dates outside the years 1 to 9999, text has.
+    written = raw.select(pl.selectors.temporal().cast(pl.String), ~pl.selectors.temporal())
+    pairs = zip(written.to_dicts(), typed.to_dicts(), strict=True)
+    return [_reason(adapter, contract, cells, read) for cells, read in pairs]
 
 
 def _reason(

@@ -6,10 +6,11 @@ Every command imports only what it needs: `serve` runs without a training librar
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import NoReturn, get_args
 
 from . import contract as contracts
 from . import settings
@@ -18,6 +19,14 @@ from .errors import UserError
 
 CONTRACT = Path("contract.yaml")
 REPORTS = Path("reports")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with code 2."""
+        self.exit(2, f"error: {message}; `{self.prog} --help` shows what there is\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,11 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The commands and their options."""
-    top = argparse.ArgumentParser(prog=Path(sys.argv[0]).name, description="Train, serve and keep one model.")
+    top = Parser(prog=(__package__ or "").replace("_", "-"), description="Train, serve and keep one model.")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     contract = commands.add_parser("contract", help="infer contract.yaml from a CSV or Parquet file")
-    contract.add_argument("data", nargs="?", type=Path, help="the file; default: [contract] data in config.toml")
+    contract.add_argument("data", nargs="?", type=Path, help="default: as in contract.yaml, at first as in config.toml")
     contract.add_argument("--target", help="the column to predict; asked for in a terminal")
     contract.add_argument("--task", choices=get_args(Task), help="default: decided from the target")
     contract.add_argument(
@@ -74,45 +83,57 @@ def run_contract(arguments: argparse.Namespace) -> None:
 
 
 def infer_contract(data: Path | None, target: str | None, task: Task | None, replace: bool) -> Contract:
-    """Infer a contract from a file, or from what `config.toml` names, write it and show it."""
+    """Infer a contract, write it where that loses nothing, and show it."""
     from . import console, files, infer
 
+    path, target, task = contract_source(data, target, task)
+    inferred = infer.infer(path, target or console.ask_target(path), task)
+    unchanged = False
+    if CONTRACT.exists() and not replace:
+        unchanged = check_replaceable(inferred)
+    if not unchanged:
+        files.write_atomically(CONTRACT, contracts.dump(inferred).encode())
+    console.show_contract(inferred, CONTRACT, "unchanged" if unchanged else "review it, edit it, commit it")
+    return inferred
+
+
+def contract_source(data: Path | None, target: str | None, task: Task | None) -> tuple[Path, str | None, Task | None]:
+    """What to infer from: what was asked for, else what `contract.yaml` names, else what `config.toml` names."""
+    if CONTRACT.exists():
+        current = contracts.load(CONTRACT)
+        path = data or Path(current.data)
+        if target in (None, current.target) and has_column(path, current.target):
+            return path, current.target, task or current.task
+        return path, target, task
     configured = settings.load(settings.ContractSettings)
     if data is None:
         target = target or configured.target
         task = task or (None if configured.task == "auto" else configured.task)
-    path = data or configured.data
-    inferred = infer.infer(path, target or current_target(path) or console.ask_target(path), task)
-    if CONTRACT.exists() and not replace:
-        check_replaceable(inferred)
-    files.write_atomically(CONTRACT, contracts.dump(inferred).encode())
-    console.show_contract(inferred, CONTRACT)
-    return inferred
+    return data or configured.data, target, task
 
 
-def current_target(path: Path) -> str | None:
-    """The target of the contract that is there, when the file has that column."""
+def has_column(path: Path, name: str) -> bool:
+    """Whether the file has a column of this name."""
     from . import data
 
-    if not CONTRACT.exists():
-        return None
-    target = contracts.load(CONTRACT).target
-    return target if target in data.scan(path).collect_schema() else None
+    return name in data.scan(path).collect_schema()
 
 
-def check_replaceable(inferred: Contract) -> None:
-    """Refuse to replace a contract that a person edited, or one for the same target that says otherwise.
+def check_replaceable(inferred: Contract) -> bool:
+    """Whether the contract that is there says the same already.
 
     Raises:
-        UserError: with what would change.
+        UserError: a person edited it, or it is for the same target and says otherwise; with what would change.
     """
     again = "to replace it, say WRITE=1 (or --write)"
-    if contracts.is_edited(CONTRACT.read_text(encoding="utf-8")):
-        raise UserError(f"{CONTRACT} was edited by hand and is left as it is; {again}")
-    current = contracts.load(CONTRACT)
-    changes = contracts.differences(current, inferred) if current.target == inferred.target else []
-    if changes:
-        raise UserError(f"{CONTRACT} would change and is left as it is: {'; '.join(changes)}; {again}")
+    current, edited = contracts.load(CONTRACT), contracts.is_edited(CONTRACT.read_text(encoding="utf-8"))
+    changes = "; ".join(contracts.differences(current, inferred))
+    if edited and current != inferred:
+        would = f"; it would change: {changes}" if changes else ""
+        raise UserError(f"{CONTRACT} was edited by hand and is left as it is; {again}{would}")
+    if changes and current.target == inferred.target:
+        raise UserError(f"{CONTRACT} would change and is left as it is: {changes}; {again}")
+    return current == inferred
 
 
 # --- train
@@ -124,7 +145,7 @@ def run_train(arguments: argparse.Namespace) -> None:
     from .files import write_atomically
 
     configured = settings.load(settings.TrainSettings, seed=arguments.seed)
-    model_path = settings.load(settings.ServeSettings).model
+    named = settings.load(settings.ModelSettings)
     contract = contracts.load(CONTRACT) if CONTRACT.exists() else infer_contract(None, None, None, replace=False)
     path = arguments.data or Path(contract.data)
     outcome = train.train(contract, path, configured.seed, configured.test_size, console.step)
@@ -132,12 +153,12 @@ def run_train(arguments: argparse.Namespace) -> None:
         outputs = {
             REPORTS / "holdout.csv": report.holdout_csv(outcome, contract),
             REPORTS / "metrics.json": report.metrics_json(outcome, contract),
-            REPORTS / "report.html": report.page(outcome, contract, configured.seed),
+            REPORTS / "report.html": report.page(outcome, contract, configured.seed, named.title),
         }
     for file, text in outputs.items():
         write_atomically(file, text.encode())
-    write_atomically(model_path, outcome.model)
-    console.show_outcome(outcome, contract, model_path, REPORTS / "report.html")
+    write_atomically(named.model, outcome.model)
+    console.show_outcome(outcome, contract, named.model, REPORTS / "report.html")
 
 
 # --- serve
@@ -145,9 +166,20 @@ def run_train(arguments: argparse.Namespace) -> None:
 
 def run_serve(arguments: argparse.Namespace) -> None:
     """`serve`: run the server until it is told to stop."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the server has handlers of its own
     from . import server
 
-    server.serve(settings.load(settings.ServeSettings, host=arguments.host, port=arguments.port))
+    configured = settings.load(settings.ServeSettings, host=arguments.host, port=arguments.port)
+    server.serve(configured, outdated(configured.model))
+
+
+def outdated(model: Path) -> str | None:
+    """Why the model is older than what it was made from, where that is here too."""
+    made_from = (CONTRACT, Path(__file__).with_name("pipeline.py"))
+    if not CONTRACT.exists() or not model.is_file():
+        return None
+    newer = [path.name for path in made_from if path.exists() and path.stat().st_mtime > model.stat().st_mtime]
+    return f"{' and '.join(newer)} changed after {model} was trained: run `make train`" if newer else None
 
 
 # --- predict
@@ -157,8 +189,10 @@ def run_predict(arguments: argparse.Namespace) -> None:
     """`predict`: score a file."""
     from . import batch, console, model
 
-    configured = settings.load(settings.ServeSettings)
+    configured = settings.load(settings.ModelSettings)
     loaded = model.load(configured.model, configured.threads)
+    if reason := outdated(configured.model):
+        console.warn(reason)
     with console.row_counter() as progress:
         counts = batch.score_file(loaded, arguments.data, arguments.out, progress)
     console.show_counts(counts, arguments.out)

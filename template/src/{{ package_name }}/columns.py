@@ -9,21 +9,16 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from .contract import FLOAT32_MAX, TEXT_LIMIT, Column, Contract, label_text
+from .contract import FLOAT32_MAX, ISO_MOMENT, TEXT_LIMIT, Column, Contract, label_text
 
 MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "-", "?", "<NA>", "#N/A")
 BOOLEANS = {
     **dict.fromkeys(("true", "t", "yes", "y", "on", "1"), True),
     **dict.fromkeys(("false", "f", "no", "n", "off", "0"), False),
 }
-DATETIME_FORMATS = (
-    "%Y-%m-%d %H:%M:%S%.f",
-    "%Y-%m-%dT%H:%M:%S%.f",
-    "%Y-%m-%d %H:%M",
-    "%Y-%m-%dT%H:%M",
-    "%Y-%m-%d",
-)
-ZONED_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z")
+NAIVE_FORMATS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
+ZONED_FORMATS = ("%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M%#z")
+FIRST_YEAR = 1_000  # of a format: a year of two digits is no year
 
 
 @dataclass(frozen=True)
@@ -34,10 +29,12 @@ class Typed:
         table: feature columns, and the target where the file has it, with the contract's types;
             a cell that breaks the contract is null.
         rejected: for each row, whether any feature breaks the contract.
+        breaks: in how many rows each feature breaks it; features that never do are left out.
     """
 
     table: pl.DataFrame
     rejected: pl.Series
+    breaks: dict[str, int]
 
 
 def clean(series: pl.Series) -> pl.Series:
@@ -50,15 +47,17 @@ def clean(series: pl.Series) -> pl.Series:
 
 def typed(contract: Contract, table: pl.DataFrame) -> Typed:
     """Give each feature its type, and mark the rows that the contract refuses."""
-    columns, rejected = [], pl.repeat(False, table.height, dtype=pl.Boolean, eager=True)
+    columns, rejected, breaks = [], pl.repeat(False, table.height, dtype=pl.Boolean, eager=True), {}
     for name, column in contract.features.items():
         values, bad = typed_column(column, table[name])
         columns.append(values)
         rejected = rejected | bad
+        if broken := int(bad.sum()):
+            breaks[name] = broken
     target = contract.target
     if target in table.columns:
         columns.append(typed_column(contract.columns[target], table[target])[0])
-    return Typed(pl.DataFrame(columns), rejected)
+    return Typed(pl.DataFrame(columns), rejected, breaks)
 
 
 def typed_column(column: Column, raw: pl.Series) -> tuple[pl.Series, pl.Series]:
@@ -80,7 +79,7 @@ def _parsed(column: Column, values: pl.Series) -> pl.Series:
     if column.type == "category":
         return texts(values)
     read = moments(values, column.format)
-    return read.dt.date() if column.type == "date" else read
+    return days(read) if column.type == "date" else read
 
 
 def _numbers(values: pl.Series) -> pl.Series:
@@ -98,30 +97,39 @@ def booleans(values: pl.Series) -> pl.Series:
 
 def texts(values: pl.Series) -> pl.Series:
     """Labels as text, whole numbers without a decimal point, as `contract.label_text` writes them."""
-    if values.dtype.is_float() and (values.drop_nulls() == values.drop_nulls().floor()).all():
-        values = values.cast(pl.Int64, strict=False)
-    return values.cast(pl.String)
+    if not values.dtype.is_float():
+        return values.cast(pl.String)
+    whole = values.cast(pl.Int64, strict=False).set(values != values.floor(), None)
+    return whole.cast(pl.String).zip_with(whole.is_not_null(), values.cast(pl.String))
 
 
 def moments(values: pl.Series, format: str | None) -> pl.Series:
     """Moments in UTC without a zone; null where the text is no date or time of the format."""
     if values.dtype == pl.String:
-        formats = (format,) if format else DATETIME_FORMATS
-        zoned = () if format else ZONED_FORMATS
-        readings = [_moment(f) for f in formats] + [_moment(f).dt.replace_time_zone(None) for f in zoned]
-        return values.to_frame("value").select(pl.coalesce(readings)).to_series()
-    if isinstance(values.dtype, pl.Datetime):
+        read = values.str.strptime(pl.Datetime("us"), format, strict=False) if format else _iso(values)
+    elif isinstance(values.dtype, pl.Datetime):
         utc = values.dt.convert_time_zone("UTC") if values.dtype.time_zone else values
-        return utc.dt.replace_time_zone(None).cast(pl.Datetime("us"))
-    if values.dtype == pl.Date:
-        return values.cast(pl.Datetime("us"))
-    return pl.repeat(None, values.len(), dtype=pl.Datetime("us"), eager=True)
+        read = utc.dt.replace_time_zone(None).cast(pl.Datetime("us"))
+    elif values.dtype == pl.Date:
+        read = values.cast(pl.Datetime("us"))
+    else:
+        return pl.repeat(None, values.len(), dtype=pl.Datetime("us"), eager=True)
+    return read.set(~read.dt.year().is_between(FIRST_YEAR if format else 1, 9999), None)
 
 
-def _moment(format: str) -> pl.Expr:
-    zoned = format in ZONED_FORMATS
-    dtype = pl.Datetime("us", "UTC") if zoned else pl.Datetime("us")
-    return pl.col("value").str.strptime(dtype, format, strict=False)
+def _iso(values: pl.Series) -> pl.Series:
+    """Moments from text of the form `ISO_MOMENT`."""
+    text = pl.col("value").str.replace("[Tt]", " ").str.replace("[Zz]", "+00:00")
+    naive = [text.str.strptime(pl.Datetime("us"), format, strict=False) for format in NAIVE_FORMATS]
+    zoned = [text.str.strptime(pl.Datetime("us", "UTC"), format, strict=False) for format in ZONED_FORMATS]
+    readings = [*naive, *(reading.dt.replace_time_zone(None) for reading in zoned)]
+    shaped = values.set(~values.str.contains(f"^(?:{ISO_MOMENT})$"), None)
+    return shaped.to_frame("value").select(pl.coalesce(readings)).to_series()
+
+
+def days(moments: pl.Series) -> pl.Series:
+    """The dates of moments at midnight; null for any other time of day."""
+    return moments.set(moments != moments.dt.truncate("1d"), None).dt.date()
 
 
 def _allowed(column: Column, values: pl.Series) -> pl.Series:
@@ -137,8 +145,6 @@ def _allowed(column: Column, values: pl.Series) -> pl.Series:
 
 
 def number(value: str) -> float | str:
-    """The text as a number where it is one."""
-    try:
-        return float(value)
-    except ValueError:
-        return value
+    """The text as a number where a table file's number is written so."""
+    read: float | None = _numbers(pl.Series([value]))[0]
+    return value if read is None else read

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .train import Outcome
 
 out = Console(highlight=False, soft_wrap=True)
+WORRYING_SHARE = 0.05  # of the rows
 
 
 @contextmanager
@@ -51,7 +52,7 @@ def ask_target(path: Path) -> str:
     return str(answer)
 
 
-def show_contract(contract: Contract, path: Path) -> None:
+def show_contract(contract: Contract, path: Path, remark: str) -> None:
     """The columns with the reason for each choice."""
     table = Table("column", "role", "type", "why", box=None, header_style="bold", pad_edge=False)
     styles = {"target": "cyan", "ignored": "dim", "feature": ""}
@@ -61,7 +62,7 @@ def show_contract(contract: Contract, path: Path) -> None:
     out.print(table)
     out.print(
         f"[green]ok[/]  {path}: {contract.task} of [cyan]{escape(contract.target)}[/] from "
-        f"{len(contract.features)} features; review it, edit it, commit it"
+        f"{len(contract.features)} feature{'s' * (len(contract.features) > 1)}; {remark}"
     )
 
 
@@ -69,18 +70,23 @@ def show_outcome(outcome: Outcome, contract: Contract, model: Path, page: Path) 
     """The scores beside the trivial baseline, and where everything is."""
     from .evaluate import better
 
+    total = outcome.train_rows + outcome.parity.rows + sum(outcome.left_out.values())
     for reason, count in outcome.left_out.items():
-        if count:
-            out.print(f"[yellow]note[/]  {count:,} rows {reason} were left out")
+        word = "[red]warning[/]" if count > WORRYING_SHARE * total else "[yellow]note[/]"
+        out.print(f"{word}  {count:,} of {total:,} rows were left out: {escape(reason)}")
     baseline = "always the majority class" if contract.task == "classification" else "always the mean"
     table = Table("score", box=None, header_style="bold", pad_edge=False)
     table.add_column("model", justify="right")
     table.add_column(baseline, justify="right")
     for name, value in outcome.scores.items():
         style = "green" if better(name, value, outcome.baseline[name]) else "red"
-        table.add_row(name, f"[{style}]{value:.4f}[/]", f"{outcome.baseline[name]:.4f}")
+        table.add_row(name, f"[{style}]{value:z.4f}[/]", f"{outcome.baseline[name]:z.4f}")
     out.print(table)
-    out.print(f"[green]ok[/]  {model}: version {outcome.version}, {len(outcome.model) / 1e6:.1f} MB; report: {page}")
+    out.print(f"[green]ok[/]  {model}: version {outcome.version}, {_size(len(outcome.model))}; report: {page}")
+
+
+def _size(bytes: int) -> str:
+    return f"{bytes / 1e6:.1f} MB" if bytes >= 1e6 else f"{bytes / 1e3:.0f} kB"
 
 
 @contextmanager
@@ -93,6 +99,11 @@ def row_counter() -> Iterator[Callable[[int], None]]:
             status.update(f"{rows:,} rows ({rows / (time.perf_counter() - started):,.0f} rows/s)")
 
         yield progress
+
+
+def warn(text: str) -> None:
+    """Something to know that stops nothing."""
+    out.print(f"[yellow]note[/]  {escape(text)}")
 
 
 def show_counts(counts: Counts, path: Path) -> None:

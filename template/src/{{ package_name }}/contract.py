@@ -7,7 +7,7 @@ people, and copied into the model file by training. Everything that touches data
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,12 @@ SEAL = "# As inferred, seal "
 LIST_TAG = "tag:yaml.org,2002:seq"
 TEXT_LIMIT = 1_000
 FLOAT32_MAX = 3.4028234663852886e38
+# A date or a moment, as ISO 8601 and RFC 3339 have it. Two parsers read it, so neither may be more generous.
+ISO_MOMENT = (
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"([Tt ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?"
+    r"([Zz]|[+-]([01][0-9]|2[0-3]):?[0-5][0-9])?)?"
+)
 
 Task = Literal["classification", "regression"]
 Kind = Literal["integer", "number", "boolean", "category", "date", "datetime"]
@@ -107,7 +113,8 @@ def _column_problem(column: Column) -> str | None:
         return "categories and other are for category columns only"
     if column.format is not None and column.type not in ("date", "datetime"):
         return "format is for date and datetime columns only"
-    if len({label_text(label) for label in column.categories}) < len(column.categories):
+    spellings, values = {label_text(label) for label in column.categories}, set(column.categories)
+    if min(len(spellings), len(values)) < len(column.categories):
         return "categories must differ from each other"
     return None
 
@@ -129,6 +136,19 @@ def _contract_problem(contract: Contract) -> str | None:
 def label_text(label: bool | int | str) -> str:
     """The label as a table file spells it: true and false in lower case, numbers as digits."""
     return str(label).lower() if isinstance(label, bool) else str(label)
+
+
+def prediction_columns(contract: Contract) -> list[str]:
+    """The names of the columns that scoring adds to a table; one that a feature has already gets `_` behind it."""
+    names = ["prediction", *(f"probability_{label_text(label)}" for label in contract.classes)]
+    return [free_name(name, contract.features) for name in names]
+
+
+def free_name(name: str, taken: Container[str]) -> str:
+    """The name, with as many `_` behind it as it takes to be none of those that are taken."""
+    while name in taken:
+        name += "_"
+    return name
 
 
 def load(path: Path) -> Contract:

@@ -115,22 +115,8 @@ def _date(value: dt.date) -> tuple[float, ...]:
 
 
 def _datetime(value: dt.datetime) -> tuple[float, ...]:
-    value = naive_utc(value)
     days = (value - EPOCH) / dt.timedelta(days=1)
     return (days, value.month, value.isoweekday(), value.hour)
-
-
-def naive_utc(value: dt.datetime) -> dt.datetime:
-    """The moment in UTC without a time zone; a value without a zone counts as UTC.
-
-    Moments within a day of the calendar's ends, which no other zone can express, keep their clock time.
-    """
-    if value.tzinfo is None:
-        return value
-    try:
-        return value.astimezone(dt.UTC).replace(tzinfo=None)
-    except OverflowError:
-        return value.replace(tzinfo=None)
 
 
 def encode_table(contract: Contract, table: pl.DataFrame) -> Matrix:

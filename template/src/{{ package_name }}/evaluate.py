@@ -35,6 +35,8 @@ def classification_scores(
     Returns:
         scores by name; ranking scores are left out when a class has no held-out row.
     """
+    probabilities = probabilities.astype(np.float64)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)  # those of float32 add up to 1 only nearly
     classes = np.arange(probabilities.shape[1])
     binary, complete = len(classes) == 2, len(np.unique(truth)) == len(classes)
     one_hot = np.eye(len(classes))[truth]
@@ -49,7 +51,7 @@ def classification_scores(
     elif complete:
         scores["roc_auc_ovr"] = metrics.roc_auc_score(one_hot, probabilities, average="macro")
         scores["average_precision"] = metrics.average_precision_score(one_hot, probabilities, average="macro")
-    scores["log_loss"] = metrics.log_loss(truth, probabilities.astype(np.float64), labels=classes)
+    scores["log_loss"] = metrics.log_loss(truth, probabilities, labels=classes)
     scores["brier"] = _brier(one_hot, probabilities)
     return {name: float(score) for name, score in scores.items()}
 

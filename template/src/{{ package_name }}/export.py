@@ -74,7 +74,8 @@ def _culprit(pipeline: Pipeline, width: int) -> str:
 
 def _named_step(pipeline: Pipeline, position: int) -> str:
     name, step = pipeline.steps[position]
-    return f"step {name!r} ({_kind(step)})"
+    inner = [_kind(part) for _, part, _ in getattr(step, "transformers_", []) if not isinstance(part, str)]
+    return f"step {name!r} ({_kind(step)}{' of ' + ', '.join(inner) if inner else ''})"
 
 
 def _kind(step: Any) -> str:

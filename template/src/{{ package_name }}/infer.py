@@ -25,7 +25,9 @@ ID_NAME = re.compile(
     r"(^|[\W_])(id|ids|key|uuid|guid|index|row|nr|no)$|^(id|uuid|guid)([\W_]|$)|[a-z]Id$", re.IGNORECASE
 )
 NEGATIVE_LABELS = ("0", "0.0", "-1", "-1.0", "no", "n", "false", "f", "negative", "off")
-DATE_FORMATS = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%Y%m%d", "%d-%m-%Y", "%d %b %Y", "%b %d, %Y")
+DATE_FORMATS = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y", "%d %b %Y", "%b %d, %Y")
+TIMES = ("", " %H:%M", " %H:%M:%S")
+FORMATS = (None, *(date + time for date in DATE_FORMATS for time in TIMES))
 
 
 def infer(path: Path, target: str, task: Task | None = None) -> Contract:
@@ -50,6 +52,7 @@ def infer(path: Path, target: str, task: Task | None = None) -> Contract:
     if not any(column.role == "feature" for column in columns.values()):
         raise UserError(f"{path} has no usable feature: {_reasons(columns)}")
     goal, chosen = _target(learnable[target], task)
+    goal = goal.model_copy(update={"reason": goal.reason + _spelled_missing(table[target], known[target])})
     ordered = {name: goal if name == target else columns[name] for name in table.columns}
     return Contract(version=1, data=path.as_posix(), task=chosen, columns=ordered)
 
@@ -59,6 +62,13 @@ def _reasons(columns: dict[str, Column]) -> str:
 
 
 # --- the target
+
+
+def _spelled_missing(raw: pl.Series, known: pl.Series) -> str:
+    """The words that were taken for missing values: a class of that name would have disappeared."""
+    gone = raw.filter(known.is_null() & raw.is_not_null())
+    words = sorted(set(gone.str.strip_chars()) - {""}) if gone.dtype == pl.String else []
+    return f"; {', '.join(map(repr, words))} read as missing in {gone.len():,} rows" if words else ""
 
 
 def _target(values: pl.Series, task: Task | None) -> tuple[Column, Task]:
@@ -246,14 +256,22 @@ def _rounded(edge: float, unit: float, rounding: Callable[[float], int]) -> floa
 
 
 def _temporal(present: pl.Series) -> Column | None:
-    for format in (None, *DATE_FORMATS) if present.dtype == pl.String else (None,):
+    for format in FORMATS if present.dtype == pl.String else (None,):
         read = moments(present, format)
         if read.null_count() == 0:
-            days = (read == read.dt.truncate("1d")).all()
+            midnight = (read == read.dt.truncate("1d")).all()
             first, *_, last = read.sort().dt.date()
-            reason = f"{'dates' if days else 'moments'} from {first} to {last}"
-            return Column(role="feature", type="date" if days else "datetime", format=format, reason=reason)
+            reason = f"{'dates' if midnight else 'moments'} from {first} to {last}{_day_first(present, format)}"
+            return Column(role="feature", type="date" if midnight else "datetime", format=format, reason=reason)
     return None
+
+
+def _day_first(present: pl.Series, format: str | None) -> str:
+    """What to say of 01/02/2024, which half of the world reads the other way round."""
+    if not format or not format.startswith(("%d/%m", "%d-%m")):
+        return ""
+    other = f"%m{format[2]}%d{format[5:]}"
+    return f", the day first (or {other}?)" if moments(present, other).null_count() == 0 else ""
 
 
 def _category(present: pl.Series) -> Column:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pydantic import BaseModel, TypeAdapter
+from pydantic_core import to_json
 
 from .model import Model
 from .schema import Row, row_type
@@ -66,7 +67,7 @@ class Health(BaseModel):
     status: Literal["alive", "ready"]
 
 
-def describe(document: dict[str, Any], model: Model | None) -> None:
+def describe(document: dict[str, Any], model: Model | None, max_rows: int) -> None:
     """Put what the contract says about `POST /predict` into an OpenAPI document; without a model, its answers only."""
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     task = model.contract.task if model else "classification"
@@ -84,17 +85,21 @@ def describe(document: dict[str, Any], model: Model | None) -> None:
     if model is not None:
         example = model.metadata["example"]
         row = row_type(model.contract, example)
-        schemas["Row"] = TypeAdapter(row).json_schema(ref_template=REF)
-        operation["requestBody"] = _request_body(example)
+        adapter: TypeAdapter[Row] = TypeAdapter(row)
+        parsed = adapter.validate_json(to_json(example))
+        schemas["Row"] = adapter.json_schema(ref_template=REF)
+        operation["requestBody"] = _request_body(example, max_rows)
+        answer_example = {"predictions": model.answers([parsed]), "model_version": model.version}
+        operation["responses"]["200"]["content"][JSON]["example"] = answer_example
 
 
-def _request_body(example: Row) -> dict[str, Any]:
+def _request_body(example: Row, max_rows: int) -> dict[str, Any]:
     row = {"$ref": "#/components/schemas/Row"}
     examples = {
         "one row": {"summary": "One row", "value": example},
         "rows": {"summary": "A list of rows", "value": [example, example]},
     }
-    shape = {"anyOf": [row, {"type": "array", "items": row, "minItems": 1}]}
+    shape = {"anyOf": [row, {"type": "array", "items": row, "minItems": 1, "maxItems": max_rows}]}
     return {"required": True, "content": {JSON: {"schema": shape, "examples": examples}}}
 
 

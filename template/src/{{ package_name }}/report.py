@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from sklearn import calibration, metrics
 
-from .contract import Contract, label_text
+from .contract import Contract, label_text, prediction_columns
 from .encode import layout
 from .evaluate import better, main_score
 from .train import Outcome, Table, score
@@ -69,15 +69,13 @@ def metrics_json(outcome: Outcome, contract: Contract) -> str:
 def holdout_csv(outcome: Outcome, contract: Contract) -> str:
     """The held-out rows, the truth, and what the fitted pipeline (not the exported model) predicts for them."""
     rows, matrix = outcome.held_out.rows, outcome.held_out.matrix
-    predicted = outcome.pipeline.predict(matrix)
+    names, predicted = [contract.target, *prediction_columns(contract)], outcome.pipeline.predict(matrix)
     if contract.task == "regression":
-        added = {contract.target: outcome.held_out.target, "prediction": predicted}
-        return rows.with_columns(**{name: pl.Series(values) for name, values in added.items()}).write_csv()
-    labels = np.array([label_text(label) for label in contract.classes])
-    probabilities = outcome.pipeline.predict_proba(matrix)
-    added = {contract.target: labels[outcome.held_out.target], "prediction": labels[predicted]}
-    added |= {f"probability_{label}": probabilities[:, position] for position, label in enumerate(labels)}
-    return rows.with_columns([pl.Series(name, values) for name, values in added.items()]).write_csv()
+        added = [outcome.held_out.target, predicted]
+    else:
+        labels = np.array([label_text(label) for label in contract.classes])
+        added = [labels[outcome.held_out.target], labels[predicted], *outcome.pipeline.predict_proba(matrix).T]
+    return rows.with_columns([pl.Series(*column) for column in zip(names, added, strict=True)]).write_csv()
 
 
 def importances(outcome: Outcome, contract: Contract, seed: int) -> list[tuple[str, float]]:
@@ -181,8 +179,12 @@ def _figure(draw: Any, *arguments: Any, height: float = 3.4) -> str:
 # --- the page
 
 
-def page(outcome: Outcome, contract: Contract, seed: int) -> str:
-    """The report as one HTML page."""
+def page(outcome: Outcome, contract: Contract, seed: int, name: str) -> str:
+    """The report as one HTML page.
+
+    Args:
+        name: of the project.
+    """
     matplotlib.use("agg")
     drops = importances(outcome, contract, seed)
     main = main_score(contract.task, outcome.scores)
@@ -193,18 +195,31 @@ def page(outcome: Outcome, contract: Contract, seed: int) -> str:
     else:
         kinds = ("actual_vs_predicted", "residual_vs_predicted")
         figures = [*(_figure(_residuals, outcome, kind) for kind in kinds), *figures]
-    title = f"Model {outcome.version}: {contract.target}"
+    title = f"{name}: {contract.target}"
     body = [
         f"<h1>{html.escape(title)}</h1>",
         f'<p class="note">{contract.task} &middot; learned from {outcome.train_rows:,} rows, scored on '
         f"{outcome.parity.rows:,} held-out rows &middot; the exported model agrees with the pipeline to "
         f"{outcome.parity.difference:.1e}</p>",
+        _facts(outcome, contract, seed),
         "<h2>Scores</h2>",
         _scores_table(outcome.scores, outcome.baseline),
         f'<h2>Plots</h2><div class="plots">{"".join(figures)}</div>',
         f'<h2>Columns</h2><div class="wide">{_columns_table(contract)}</div>',
     ]
     return _document(title, body)
+
+
+def _facts(outcome: Outcome, contract: Contract, seed: int) -> str:
+    """What the model was made from."""
+    facts = {
+        "model version": outcome.version,
+        "data": f"{outcome.source} (SHA-256 {outcome.data_sha256[:12]})",
+        "git commit": outcome.git_commit or "none",
+        "seed": str(seed),
+    }
+    facts |= {f"rows {reason}": f"{count:,} left out" for reason, count in outcome.left_out.items()}
+    return _table(("made from", ""), facts.items())
 
 
 def _document(title: str, body: Iterable[str]) -> str:
@@ -224,7 +239,7 @@ def _document(title: str, body: Iterable[str]) -> str:
 
 def _scores_table(scores: Mapping[str, float], baseline: Mapping[str, float]) -> str:
     rows = [
-        (name, f"{value:.4f}", f"{baseline[name]:.4f}", "yes" if better(name, value, baseline[name]) else "no")
+        (name, f"{value:z.4f}", f"{baseline[name]:z.4f}", "yes" if better(name, value, baseline[name]) else "no")
         for name, value in scores.items()
     ]
     return _table(("score", "model", "baseline", "better than the baseline"), rows, numbers=(1, 2), marked=3)

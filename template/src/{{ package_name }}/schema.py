@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
+import operator
+import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import AfterValidator, ConfigDict, FailFast, Field, TypeAdapter, ValidationError, with_config
-from pydantic_core import PydanticKnownError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+    with_config,
+)
+from pydantic_core import PydanticCustomError, PydanticKnownError
 from typing_extensions import TypedDict
 
-from .contract import FLOAT32_MAX, TEXT_LIMIT, Column, Contract
+from .contract import FLOAT32_MAX, ISO_MOMENT, TEXT_LIMIT, Column, Contract, label_text
 
 Row = dict[str, Any]
+ISO = re.compile(ISO_MOMENT)
 
 
 def row_type(contract: Contract, example: Row | None = None) -> Any:
@@ -41,7 +57,7 @@ def _field(name: str, column: Column) -> Any:
     elif column.type == "category":
         kind = _category(column)
     else:
-        kind = {"boolean": bool, "date": dt.date, "datetime": dt.datetime}[column.type or ""]
+        kind = {"boolean": bool, "date": DATE, "datetime": DATETIME}[column.type or ""]
     if column.missing:
         return NotRequired[Annotated[kind | None, about]]
     return Annotated[kind, about]
@@ -63,13 +79,62 @@ def _whole(value: float) -> float:
 
 
 def _category(column: Column) -> Any:
-    if not column.other:
-        return Literal[column.categories]
+    present = tuple(dict.fromkeys(type(label) for label in column.categories))
     kinds = {bool: bool, int: int, str: Annotated[str, Field(max_length=TEXT_LIMIT)]}
-    union: Any = None
-    for kind in dict.fromkeys(type(label) for label in column.categories):
-        union = kinds[kind] if union is None else union | kinds[kind]
-    return Annotated[union, Field(json_schema_extra={"examples": list(column.categories[:5])})]
+    listed: Any = Literal[column.categories]
+    if column.other:
+        union = functools.reduce(operator.or_, [kinds[kind] for kind in present])
+        listed = Annotated[union, Field(json_schema_extra={"examples": list(column.categories[:5])})]
+    return listed if present == (str,) else Annotated[listed, BeforeValidator(_same_type(column, present))]
+
+
+def _same_type(column: Column, kinds: tuple[type, ...]) -> Callable[[Any], Any]:
+    """1.0 is 1, as in JSON Schema; true is not 1, though Python takes them for equal."""
+    expected = ", ".join(map(label_text, column.categories))
+
+    def check(value: Any) -> Any:
+        if int in kinds and isinstance(value, float) and value.is_integer():
+            return int(value)
+        if type(value) not in kinds:
+            raise PydanticKnownError("literal_error", {"expected": expected})
+        return value
+
+    return check
+
+
+def _moment(value: Any) -> dt.datetime:
+    """A date or a moment in UTC without a zone, from ISO 8601 text; what Python has typed already is taken as it is."""
+    try:
+        if isinstance(value, str) and ISO.fullmatch(value):
+            return _naive_utc(dt.datetime.fromisoformat(value.upper()))
+        if isinstance(value, dt.datetime):
+            return _naive_utc(value)
+        if isinstance(value, dt.date):
+            return dt.datetime.combine(value, dt.time())
+    except (ValueError, OverflowError):
+        pass
+    raise PydanticCustomError(
+        "datetime_parsing", "Input should be a valid date and time, as 2024-12-31T23:59:59Z (ISO 8601)"
+    )
+
+
+def _naive_utc(value: dt.datetime) -> dt.datetime:
+    return value if value.tzinfo is None else value.astimezone(dt.UTC).replace(tzinfo=None)
+
+
+def _date(value: Any) -> dt.date:
+    """A date, also one that is written as a moment at midnight."""
+    try:
+        moment = _moment(value)
+        if moment.time() == dt.time():
+            return moment.date()
+    except PydanticCustomError:
+        pass
+    raise PydanticCustomError("date_parsing", "Input should be a valid date, as 2024-12-31 (ISO 8601)")
+
+
+DATE = Annotated[dt.date, PlainValidator(_date), WithJsonSchema({"type": "string", "format": "date"})]
+DATETIME = Annotated[dt.datetime, PlainValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
 
 
 def problems(error: ValidationError, limit: int = 100) -> list[dict[str, Any]]:

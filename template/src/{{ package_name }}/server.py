@@ -24,6 +24,7 @@ from fastapi_offline import FastAPIOffline
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 from starlette.requests import ClientDisconnect
+from starlette.responses import RedirectResponse
 
 from . import model as models
 from . import schema
@@ -36,7 +37,9 @@ from .settings import ServeSettings
 log = logging.getLogger("server")
 
 CLIENT_CLOSED_REQUEST = 499  # as nginx logs it; nobody is there to read it
-PATHS = ("/predict", "/model", "/livez", "/readyz", "/metrics", "/docs", "/redoc", "/openapi.json")
+NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": Reason}}
+PLAIN: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {}}}}
+PATHS = ("/", "/predict", "/model", "/livez", "/readyz", "/metrics", "/docs", "/redoc", "/openapi.json")
 
 
 @dataclass(frozen=True)
@@ -106,10 +109,10 @@ def create_app(settings: ServeSettings) -> FastAPI:
 
     app = FastAPIOffline(title=settings.title, description=settings.description, lifespan=lifespan)
     app.add_middleware(cast(Any, Observer), metrics=metrics, paths=PATHS)
-    _add_health(app, state, metrics)
-    _add_model(app, state)
     _add_predict(app, settings, state, metrics)
-    _add_openapi(app, state)
+    _add_model(app, state)
+    _add_health(app, state, metrics)
+    _add_openapi(app, state, settings)
     return app
 
 
@@ -118,26 +121,30 @@ def _answer(content: Any, status: int = 200) -> Response:
 
 
 def _add_health(app: FastAPI, state: State, metrics: Metrics) -> None:
-    @app.get("/livez", tags=["health"], response_model=Health)
+    @app.get("/livez", tags=["health"], summary="Whether the process answers", response_model=Health)
     async def livez() -> Response:
-        """Whether the process answers; it depends on nothing else."""
+        """It depends on nothing else."""
         return _answer({"status": "alive"})
 
-    @app.get("/readyz", tags=["health"], response_model=Health, responses={503: {"model": Reason}})
+    @app.get("/readyz", tags=["health"], summary="Whether a model is ready", response_model=Health, responses=NOT_READY)
     async def readyz() -> Response:
-        """Whether the model is loaded and warmed up; otherwise the reason."""
+        """The model is loaded and has made a first prediction; otherwise the reason why not."""
         return _answer({"detail": state.reason}, 503) if state.predictor is None else _answer({"status": "ready"})
 
-    @app.get("/metrics", tags=["health"], response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    @app.get("/metrics", tags=["health"], summary="Prometheus metrics", response_class=Response, responses=PLAIN)
     async def prometheus() -> Response:
-        """Metrics in the Prometheus exposition format."""
+        """In the Prometheus text exposition format."""
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 def _add_model(app: FastAPI, state: State) -> None:
-    @app.get("/model", tags=["model"], response_model=dict[str, Any], responses={503: {"model": Reason}})
+    @app.get("/", include_in_schema=False)
+    async def root() -> Response:
+        return RedirectResponse("docs")
+
+    @app.get("/model", tags=["model"], summary="What is served", response_model=dict[str, Any], responses=NOT_READY)
     async def model() -> Response:
-        """What is served: contract, version, scores on held-out rows, library versions, data hash and git commit."""
+        """Contract, version, scores on held-out rows, library versions, data hash and git commit."""
         if state.predictor is None:
             return _answer({"detail": state.reason}, 503)
         return _answer(dict(state.predictor.model.metadata))
@@ -148,9 +155,9 @@ def _add_predict(app: FastAPI, settings: ServeSettings, state: State, metrics: M
         metrics.rejected.inc()
         return _answer({"detail": problems}, status)
 
-    @app.post("/predict", tags=["model"])
+    @app.post("/predict", tags=["model"], summary="Predict for one row, or for each row of a list")
     async def predict(request: Request) -> Response:
-        """Predict for one row, or for each row of a list."""
+        """Each row is checked against the contract; one that breaks it refuses the request, with the reasons."""
         if state.predictor is None:
             return _answer({"detail": state.reason}, 503)
         try:
@@ -190,12 +197,12 @@ async def _body(request: Request, limit: int) -> bytes | None:
     return b"".join(chunks)
 
 
-def _add_openapi(app: FastAPI, state: State) -> None:
+def _add_openapi(app: FastAPI, state: State, settings: ServeSettings) -> None:
     generic = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            describe(generic(), state.predictor.model if state.predictor else None)
+            describe(generic(), state.predictor.model if state.predictor else None, settings.max_rows)
         return cast(dict[str, Any], app.openapi_schema)
 
     app.openapi = openapi  # type: ignore[method-assign]
@@ -204,14 +211,19 @@ def _add_openapi(app: FastAPI, state: State) -> None:
 # --- the process
 
 
-def serve(settings: ServeSettings) -> None:
+def serve(settings: ServeSettings, warning: str | None = None) -> None:
     """Run until SIGTERM or SIGINT; requests in flight are finished first, and the exit code is 0.
+
+    Args:
+        warning: something to log before the start.
 
     Raises:
         UserError: the address cannot be listened on.
     """
     configure_logging(settings.log_level)
     listener = _listen(settings.host, settings.port)
+    if warning:
+        log.warning(warning)
     url = f"http://{settings.host}:{listener.getsockname()[1]}"
     log.info("serving", extra={"fields": {"url": url, "docs": f"{url}/docs"}})
     config = uvicorn.Config(
@@ -234,5 +246,6 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise UserError(
-            f"cannot listen on {host}:{port}: {error.strerror}; choose another with PORT= (or --port)"
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another with PORT= (--port), or "
+            "[serve] host and port in config.toml"
         ) from None

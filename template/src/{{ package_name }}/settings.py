@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from .contract import Task
@@ -18,6 +18,15 @@ from .errors import UserError
 
 CONFIG = Path("config.toml")
 SECTIONS = ("contract", "train", "serve")
+
+
+def _file_name(path: Path) -> Path:
+    if not path.name:
+        raise ValueError("should name a file")
+    return path
+
+
+FilePath = Annotated[Path, AfterValidator(_file_name)]
 
 
 class Section(BaseSettings):
@@ -44,7 +53,7 @@ class ContractSettings(Section):
 
     model_config = SettingsConfigDict(env_prefix="CONTRACT_")
 
-    data: Path = Path("data/loans.csv")
+    data: FilePath = Path("data/loans.csv")
     target: str = ""
     task: Literal["auto"] | Task = "auto"
 
@@ -58,17 +67,24 @@ class TrainSettings(Section):
     test_size: float = Field(default=0.2, gt=0, lt=1)
 
 
-class ServeSettings(Section):
-    """How to serve."""
+class ModelSettings(Section):
+    """What the model is called, where its file is and how it is run: what more than the server needs of `[serve]`."""
 
-    model_config = SettingsConfigDict(env_prefix="SERVE_")
+    model_config = SettingsConfigDict(env_prefix="SERVE_", extra="ignore")
 
     title: str = "Prediction API"
-    description: str = ""
-    host: str = "127.0.0.1"
-    port: int = Field(default=8080, ge=0, le=65535)
-    model: Path = Path("model/model.onnx")
+    model: FilePath = Path("model/model.onnx")
     threads: int = Field(default=1, ge=1, le=256)
+
+
+class ServeSettings(ModelSettings):
+    """How to serve."""
+
+    model_config = SettingsConfigDict(extra="forbid")
+
+    description: str = ""
+    host: str = Field(default="127.0.0.1", min_length=1)
+    port: int = Field(default=8080, ge=0, le=65535)
     max_rows: int = Field(default=1_000, ge=1)
     max_body_bytes: int = Field(default=8 * 2**20, ge=1)
     grace_seconds: int = Field(default=20, ge=0)
@@ -93,7 +109,7 @@ def load(kind: type[S], **overrides: Any) -> S:
         name = str(first["loc"][0])
         raise UserError(
             f"setting {name} ([{section}] {name} in {CONFIG}, or {section.upper()}_{name.upper()} in the "
-            f"environment): {first['msg']}, not {first['input']!r}"
+            f"environment): {first['msg'].removeprefix('Value error, ')}, not {first['input']!r}"
         ) from None
 
 

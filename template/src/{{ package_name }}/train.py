@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
+import traceback
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -29,13 +30,13 @@ from . import columns, data, evaluate, export, schema
 from .contract import Contract, label_text
 from .encode import Matrix, encode_rows, encode_table, layout
 from .errors import UserError
-from .pipeline import build_pipeline
 
 Step = Callable[[str], AbstractContextManager[None]]
 
 LIBRARIES = ("numpy", "polars", "scikit-learn", "skl2onnx", "onnx", "onnxruntime")
 SMALLEST_TABLE = 20
 QUANTILES = np.linspace(0, 1, 11)
+SHOWN_BREAKS = 5
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,9 @@ class Outcome:
         held_out: the held-out rows.
         train_rows: how many rows were learned from.
         left_out: how many rows of the file were not usable, by reason.
+        source: the file.
+        data_sha256: its digest.
+        git_commit: the commit of the code, as `git_commit` gives it.
     """
 
     pipeline: Pipeline
@@ -80,6 +84,9 @@ class Outcome:
     held_out: Table
     train_rows: int
     left_out: Mapping[str, int]
+    source: Path
+    data_sha256: str
+    git_commit: str
 
 
 def train(contract: Contract, path: Path, seed: int, test_size: float, step: Step) -> Outcome:
@@ -110,7 +117,20 @@ def train(contract: Contract, path: Path, seed: int, test_size: float, step: Ste
         example = _check_rows(contract, held_out)
     metadata = _metadata(contract, path, table, train_rows, scores, example)
     model, version = export.with_metadata(graph, metadata)
-    return Outcome(pipeline, model, version, scores, baseline, parity, held_out, len(train_rows), table.left_out)
+    return Outcome(
+        pipeline=pipeline,
+        model=model,
+        version=version,
+        scores=scores,
+        baseline=baseline,
+        parity=parity,
+        held_out=held_out,
+        train_rows=len(train_rows),
+        left_out=table.left_out,
+        source=path,
+        data_sha256=metadata["data_sha256"],
+        git_commit=metadata["git_commit"],
+    )
 
 
 # --- rows
@@ -126,19 +146,27 @@ def load_table(contract: Contract, path: Path) -> Table:
     typed = columns.typed(contract, raw)
     target = typed.table[contract.target]
     usable = ~typed.rejected & target.is_not_null()
-    left_out = {
-        "without a usable target": int(target.is_null().sum()),
-        "against the contract": int((typed.rejected & target.is_not_null()).sum()),
-    }
+    left_out = _left_out(typed, target)
     rows = typed.table.filter(usable)
     if rows.height < SMALLEST_TABLE:
-        lost = "; ".join(f"{count:,} {reason}" for reason, count in left_out.items() if count)
+        lost = "; ".join(f"{count:,} {reason}" for reason, count in left_out.items())
         raise UserError(
             f"{path}: {rows.height:,} usable rows of {raw.height:,} are too few to learn from, at least "
             f"{SMALLEST_TABLE} are needed{f' (left out: {lost})' if lost else ''}"
         )
     features = rows.select(list(contract.features))
     return Table(features, encode_table(contract, features), _codes(contract, rows[contract.target], path), left_out)
+
+
+def _left_out(typed: columns.Typed, target: pl.Series) -> dict[str, int]:
+    """How many rows cannot be learned from, by reason; the columns that break the contract most are named."""
+    worst = sorted(typed.breaks.items(), key=lambda pair: -pair[1])[:SHOWN_BREAKS]
+    named = ", ".join(f"{name} in {count:,}" for name, count in worst)
+    found = {
+        "without a usable target": int(target.is_null().sum()),
+        f"against the contract ({named})": int((typed.rejected & target.is_not_null()).sum()),
+    }
+    return {reason: count for reason, count in found.items() if count}
 
 
 def _codes(contract: Contract, target: pl.Series, path: Path) -> NDArray[Any]:
@@ -184,16 +212,29 @@ def _rows(table: Table, rows: NDArray[Any]) -> Table:
 
 
 def _fit(contract: Contract, matrix: Matrix, target: NDArray[Any], seed: int) -> Pipeline:
+    # What a person wrote in pipeline.py may raise anything.
+    try:
+        from .pipeline import build_pipeline
+    except Exception as error:
+        raise UserError(f"pipeline.py cannot be imported: {_words(error)}") from error
     try:
         # Threads add numbers up in any order: one thread gives the same model every time.
         with threadpool_limits(limits=1):
             pipeline: Pipeline = build_pipeline(contract.task, layout(contract), seed).fit(matrix, target)
-    except Exception as error:  # what a person wrote in pipeline.py may raise anything
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        raise UserError(f"pipeline.py cannot be fitted: {reason}") from error
+    except Exception as error:
+        raise UserError(f"pipeline.py cannot be fitted: {_words(error)}") from error
     if contract.task == "classification" and not hasattr(pipeline, "predict_proba"):
         raise UserError("pipeline.py: its estimator gives no probabilities (predict_proba); use one that does")
     return pipeline
+
+
+def _words(error: Exception) -> str:
+    """What was raised, and in which line of pipeline.py, as far as it is known."""
+    frames = traceback.extract_tb(error.__traceback__)
+    pipeline = str(Path(__file__).with_name("pipeline.py"))
+    lines = [frame.lineno for frame in frames if frame.filename == pipeline]
+    where = f" (line {lines[-1]})" if lines else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}{where}"
 
 
 def _dummy(task: str, table: Table, train_rows: NDArray[Any]) -> Any:
