@@ -11,15 +11,17 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import uvicorn
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Request, Response, Security, params
+from fastapi.security import APIKeyHeader
 from fastapi_offline import FastAPIOffline
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
@@ -37,6 +39,8 @@ from .settings import ServeSettings
 log = logging.getLogger("server")
 
 CLIENT_CLOSED_REQUEST = 499  # as nginx logs it; nobody is there to read it
+API_KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="Asked for when SERVE_API_KEY is set.")
+Guard = Sequence[params.Depends]
 NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": Reason}}
 PLAIN: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {}}}}
 PATHS = ("/", "/predict", "/model", "/livez", "/readyz", "/metrics", "/docs", "/redoc", "/openapi.json")
@@ -107,10 +111,11 @@ def create_app(settings: ServeSettings) -> FastAPI:
         yield
         await loading
 
+    guard = [Depends(_guard(settings.api_key.get_secret_value()))] if settings.api_key else []
     app = FastAPIOffline(title=settings.title, description=settings.description, lifespan=lifespan)
     app.add_middleware(cast(Any, Observer), metrics=metrics, paths=PATHS)
-    _add_predict(app, settings, state, metrics)
-    _add_model(app, state)
+    _add_predict(app, settings, state, metrics, guard)
+    _add_model(app, state, guard)
     _add_health(app, state, metrics)
     _add_openapi(app, state, settings)
     return app
@@ -137,12 +142,22 @@ def _add_health(app: FastAPI, state: State, metrics: Metrics) -> None:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _add_model(app: FastAPI, state: State) -> None:
+def _guard(key: str) -> Callable[[str | None], None]:
+    """Refuses requests without the key. It takes as long for a key that is nearly right as for any other."""
+
+    def guard(given: Annotated[str | None, Security(API_KEY)]) -> None:
+        if not secrets.compare_digest((given or "").encode(), key.encode()):
+            raise HTTPException(401, "the header X-API-Key does not hold the key", {"WWW-Authenticate": "ApiKey"})
+
+    return guard
+
+
+def _add_model(app: FastAPI, state: State, guard: Guard) -> None:
     @app.get("/", include_in_schema=False)
     async def root() -> Response:
         return RedirectResponse("docs")
 
-    @app.get("/model", tags=["model"], summary="What is served", response_model=dict[str, Any], responses=NOT_READY)
+    @app.get("/model", tags=["model"], dependencies=guard, summary="What is served", response_model=dict[str, Any], responses=NOT_READY)
     async def model() -> Response:
         """Contract, version, scores on held-out rows, library versions, data hash and git commit."""
         if state.predictor is None:
@@ -150,12 +165,12 @@ def _add_model(app: FastAPI, state: State) -> None:
         return _answer(dict(state.predictor.model.metadata))
 
 
-def _add_predict(app: FastAPI, settings: ServeSettings, state: State, metrics: Metrics) -> None:
+def _add_predict(app: FastAPI, settings: ServeSettings, state: State, metrics: Metrics, guard: Guard) -> None:
     def refused(problems: list[dict[str, Any]], status: int = 422) -> Response:
         metrics.rejected.inc()
         return _answer({"detail": problems}, status)
 
-    @app.post("/predict", tags=["model"], summary="Predict for one row, or for each row of a list")
+    @app.post("/predict", tags=["model"], dependencies=guard, summary="Predict for one row, or for each row of a list")
     async def predict(request: Request) -> Response:
         """Each row is checked against the contract; one that breaks it refuses the request, with the reasons."""
         if state.predictor is None:

@@ -1,6 +1,7 @@
 """Settings, from `config.toml` and the environment; the environment wins.
 
 `[serve] port = 8080` in the file is `SERVE_PORT=8080` in the environment, and likewise for `contract` and `train`.
+What is secret, `SERVE_API_KEY`, comes from the environment or from `/run/secrets/serve_api_key`, never from the file.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from .contract import Task
 from .errors import UserError
 
 CONFIG = Path("config.toml")
+SECRETS = Path("/run/secrets")  # where Docker and k8s/deployment.yaml mount them, a file for each
 SECTIONS = ("contract", "train", "serve")
 
 
@@ -32,7 +34,7 @@ FilePath = Annotated[Path, AfterValidator(_file_name)]
 class Section(BaseSettings):
     """One table of `config.toml`."""
 
-    model_config = SettingsConfigDict(extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, secrets_dir=SECRETS)
 
     @classmethod
     def settings_customise_sources(
@@ -43,9 +45,10 @@ class Section(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments before the environment before the file."""
+        """Arguments before the environment before secret files before `config.toml`."""
         section = str(settings_cls.model_config["env_prefix"]).rstrip("_").lower()
-        return init_settings, env_settings, InitSettingsSource(settings_cls, _file().get(section, {}))
+        secrets = (file_secret_settings,) if SECRETS.is_dir() else ()
+        return init_settings, env_settings, *secrets, InitSettingsSource(settings_cls, _file().get(section, {}))
 
 
 class ContractSettings(Section):
@@ -89,6 +92,7 @@ class ServeSettings(ModelSettings):
     max_body_bytes: int = Field(default=8 * 2**20, ge=1)
     grace_seconds: int = Field(default=20, ge=0)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    api_key: SecretStr | None = None
 
 
 S = TypeVar("S", bound=Section)
@@ -123,4 +127,6 @@ def _file() -> dict[str, dict[str, Any]]:
     for name, table in document.items():
         if name not in SECTIONS or not isinstance(table, dict):
             raise UserError(f"{CONFIG}: unknown section {name!r}; it has {', '.join(SECTIONS)}")
+        if "api_key" in table:
+            raise UserError(f"{CONFIG} is no place for a secret: take api_key out and say SERVE_API_KEY=...")
     return document

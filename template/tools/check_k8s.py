@@ -1,0 +1,105 @@
+"""Check the manifests against each other and against the application, before a cluster sees them.
+
+    make check-k8s
+
+It reads `k8s/*.yaml` and, together with these, what each component in `k8s/components/` adds.
+With `-` it reads manifests from standard input: `kubectl kustomize k8s | python tools/check_k8s.py -`.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import yaml
+
+import link_rules
+import operation_rules
+import pod_rules
+from manifests import Document, Manifests, at, is_kustomize, read
+
+ROOT = Path(__file__).resolve().parents[1]
+K8S = Path("k8s")
+EXAMPLES = "*.example.yaml"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print what is wrong; returns the exit code."""
+    problems = piped() if list(arguments) == ["-"] else in_folder(K8S)
+    found = list(dict.fromkeys(problems))
+    for problem in found:
+        print(f"error: {problem}", file=sys.stderr)
+    if not found:
+        print("ok  k8s: the manifests agree with each other and with the application")
+    return 1 if found else 0
+
+
+def in_folder(folder: Path) -> Iterator[str]:
+    """What is wrong in the folder's files, and in those of each component together with them."""
+    examples, _ = read(sorted(folder.glob(EXAMPLES)))
+    base, problems = read(sorted(set(folder.glob("*.yaml")) - set(folder.glob(EXAMPLES))))
+    yield from problems
+    yield from listed(folder)
+    applied = [document for document in base if not is_kustomize(document)]
+    alone = list(check(Manifests(applied, examples, routes())))
+    yield from alone
+    for component in sorted(folder.glob("components/*/")):
+        added, problems = read(sorted(component.glob("*.yaml")))
+        yield from problems
+        yield from listed(component)
+        resources = [document for document in added if not is_kustomize(document) and complete(document)]
+        together = Manifests(applied + resources, examples, routes())
+        yield from (f"{component.name}: {problem}" for problem in check(together) if problem not in alone)
+
+
+def complete(document: Document) -> bool:
+    """Whether a document stands for itself; a patch of a Deployment has no selector."""
+    return document.get("kind") != "Deployment" or at(document, "spec", "selector") is not None
+
+
+def piped() -> Iterator[str]:
+    """What is wrong in the manifests on standard input."""
+    examples, _ = read(sorted((ROOT / K8S).glob(EXAMPLES)))
+    documents = [document for document in yaml.safe_load_all(sys.stdin) if document]
+    yield from check(Manifests(documents, examples, routes()))
+
+
+def check(manifests: Manifests) -> Iterator[str]:
+    """What the rules say."""
+    yield from pod_rules.check(manifests)
+    yield from link_rules.check(manifests)
+    yield from operation_rules.check(manifests)
+
+
+def listed(folder: Path) -> Iterator[str]:
+    """A kustomization lists every file beside it once, and only files that are there."""
+    path = folder / "kustomization.yaml"
+    if not path.is_file():
+        yield f"{path} is missing"
+        return
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    patches = [patch.get("path") for patch in document.get("patches") or ()]
+    names = [*document.get("resources", ()), *patches]
+    present = {file.name for file in set(folder.glob("*.yaml")) - set(folder.glob(EXAMPLES))} - {path.name}
+    yield from (f"{path}: {name} is listed, but not there" for name in names if not (folder / str(name)).exists())
+    yield from (f"{path}: {name} is there, but not listed" for name in sorted(present - set(names)))
+    yield from (
+        f"{path}: there is no component {name}"
+        for name in document.get("components") or ()
+        if not (folder / name / path.name).is_file()
+    )
+
+
+def routes() -> frozenset[str]:
+    """The paths of the application, as `PATHS` in server.py names them; read, not run."""
+    (server,) = (ROOT / "src").glob("*/server.py")
+    for statement in ast.parse(server.read_text(encoding="utf-8")).body:
+        if isinstance(statement, ast.Assign) and getattr(statement.targets[0], "id", "") == "PATHS":
+            return frozenset(ast.literal_eval(statement.value))
+    return frozenset()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

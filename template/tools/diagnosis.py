@@ -1,0 +1,113 @@
+"""Why pods do not become ready: from what Kubernetes says to what is wrong and how to mend it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from manifests import Document, at, name
+
+IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
+ABSENT = re.compile(r'(configmap|secret) "([^"]+)" not found')
+SHOWN_EVENTS = 5
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something that keeps a release from serving.
+
+    Attributes:
+        what: what is wrong, in one line.
+        fix: what to do about it.
+        pod: the name of the pod that shows it; empty when there is none.
+        events: what Kubernetes said about the pod, newest last.
+        final: waiting longer would not help.
+    """
+
+    what: str
+    fix: str
+    pod: str = ""
+    events: tuple[str, ...] = ()
+    final: bool = False
+
+
+def trouble_of(deployment: Document, pods: Sequence[Document], events: Sequence[Document]) -> Trouble | None:
+    """The first thing that keeps the new pods from serving, if there is one."""
+    for pod in pods:
+        said = tuple(message for event in _about(events, name(pod)) if (message := str(event.get("message"))))
+        if found := _trouble_of_pod(pod, said):
+            what, fix, final = found
+            return Trouble(what, fix, name(pod), tuple(dict.fromkeys(said))[-SHOWN_EVENTS:], final)
+    conditions = {item["type"]: item for item in at(deployment, "status", "conditions") or ()}
+    refused = conditions.get("ReplicaFailure", {})
+    if refused.get("status") == "True":
+        return Trouble(f"the cluster refuses the pods: {refused['message']}", "mend k8s/deployment.yaml", final=True)
+    if conditions.get("Progressing", {}).get("reason") == "ProgressDeadlineExceeded":
+        return _not_ready(pods, events)
+    return None
+
+
+def _not_ready(pods: Sequence[Document], events: Sequence[Document]) -> Trouble:
+    waiting = next((name(pod) for pod in pods if not _ready(pod)), "")
+    said = tuple(dict.fromkeys(str(event.get("message")) for event in _about(events, waiting)))
+    return Trouble(
+        f"pod {waiting} runs, but does not become ready",
+        "the logs and the readiness probe's answer say why; mend it, then `make image push deploy`",
+        waiting,
+        said[-SHOWN_EVENTS:],
+        final=True,
+    )
+
+
+def _trouble_of_pod(pod: Document, said: Sequence[str]) -> tuple[str, str, bool] | None:
+    """What is wrong, how to mend it, and whether waiting is in vain."""
+    for status in at(pod, "status", "containerStatuses") or ():
+        waiting = at(status, "state", "waiting") or {}
+        ended = at(status, "lastState", "terminated") or at(status, "state", "terminated") or {}
+        reason, message = str(waiting.get("reason", "")), str(waiting.get("message", ""))
+        if reason in IMAGE_REASONS:
+            return f"the image {status['image']} cannot be pulled", "`make image push`, or say which with IMAGE=", False
+        if absent := ABSENT.search(message):
+            return *_absent(*absent.groups()), True
+        if ended.get("reason") == "OOMKilled":
+            return "the server needs more memory than it may have", "raise memory in k8s/deployment.yaml", True
+        if reason == "CrashLoopBackOff" or (ended and status.get("restartCount", 0) > 0):
+            return (
+                f"the server ends with code {ended.get('exitCode')}",
+                "see its logs above",
+                status["restartCount"] > 1,
+            )
+        if reason == "CreateContainerConfigError":
+            return f"the container cannot be made: {message}", "mend k8s/deployment.yaml", False
+    return _trouble_of_start(pod, said)
+
+
+def _trouble_of_start(pod: Document, said: Sequence[str]) -> tuple[str, str, bool] | None:
+    """What keeps a pod from getting to its containers: a node, or a volume."""
+    if at(pod, "status", "phase") != "Pending":
+        return None
+    for condition in at(pod, "status", "conditions") or ():
+        if condition.get("reason") == "Unschedulable":
+            fix = "free some, add a node, or lower what k8s/deployment.yaml requests"
+            return f"no node has room for a pod: {condition['message']}", fix, False
+    for message in said:
+        if absent := ABSENT.search(message):
+            return *_absent(*absent.groups()), True
+    return None
+
+
+def _absent(kind: Any, missing: Any) -> tuple[str, str]:
+    if kind == "secret":
+        return f"there is no Secret {missing!r}", "make it as k8s/secret.example.yaml says, or mark it optional"
+    return f"there is no ConfigMap {missing!r}", "list its file in k8s/kustomization.yaml, or apply it"
+
+
+def _about(events: Sequence[Document], pod: str) -> list[Document]:
+    return [event for event in events if at(event, "involvedObject", "name") == pod]
+
+
+def _ready(pod: Document) -> bool:
+    conditions: list[Any] = at(pod, "status", "conditions") or []
+    return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
