@@ -157,7 +157,14 @@ def _add_model(app: FastAPI, state: State, guard: Guard) -> None:
     async def root() -> Response:
         return RedirectResponse("docs")
 
-    @app.get("/model", tags=["model"], dependencies=guard, summary="What is served", response_model=dict[str, Any], responses=NOT_READY)
+    @app.get(
+        "/model",
+        tags=["model"],
+        dependencies=guard,
+        summary="What is served",
+        response_model=dict[str, Any],
+        responses=NOT_READY,
+    )
     async def model() -> Response:
         """Contract, version, scores on held-out rows, library versions, data hash and git commit."""
         if state.predictor is None:
