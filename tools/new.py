@@ -30,6 +30,12 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 READY_SECONDS = 30
+NEEDED = (".copier-answers.yml", "config.toml", "Makefile")
+OPTIONS = {
+    ("-q", "--quiet"): ("--quiet",),
+    ("-l", "--defaults"): ("--defaults",),
+    ("-r", "--vcs-ref"): ("--vcs-ref", "HEAD"),
+}
 
 
 class NewProjectError(Exception):
@@ -94,15 +100,26 @@ def check_names(answers: Path | None, copier_arguments: Sequence[str]) -> None:
     """Every answer belongs to a question; copier itself would ignore the others without a word."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("-d", "--data", action="append", default=[])
-    given = [item.partition("=")[0] for item in parser.parse_known_args(copier_arguments)[0].data]
-    document = yaml.safe_load(answers.read_text(encoding="utf-8")) if answers else {}
-    if not isinstance(document or {}, dict):
-        raise NewProjectError(f"{answers} is no list of answers: write one `question: answer` a line")
+    given = parser.parse_known_args(copier_arguments)[0].data
+    if wrong := next((item for item in given if "=" not in item), None):
+        raise NewProjectError(f"--data {wrong}: write --data question=answer")
+    names = [item.partition("=")[0] for item in given]
     questions = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
     asked = [name for name, question in questions.items() if name[0] != "_" and question.get("when") is not False]
-    for name in [*given, *(document or {})]:
+    for name in [*names, *(answers_in(answers) if answers else {})]:
         if name not in asked and not str(name).startswith("_"):
             raise NewProjectError(f"there is no question {name!r}; there are {', '.join(asked)}")
+
+
+def answers_in(path: Path) -> dict[str, Any]:
+    """The answers of a YAML file."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise NewProjectError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(document, dict):
+        raise NewProjectError(f"{path} is no list of answers: write one `question: answer` a line")
+    return document
 
 
 def check_data(project: Path) -> None:
@@ -118,19 +135,30 @@ def check_data(project: Path) -> None:
 
 def render(project: Path, answers: Path | None, copier_arguments: Sequence[str]) -> None:
     """`copier copy` of this clone as it is; the project remembers the clone's path for `copier update`."""
-    command = [sys.executable, "-m", "copier", "copy", "--quiet", "--defaults", "--vcs-ref", "HEAD"]
+    command = [sys.executable, "-m", "copier", "copy", *own_options(copier_arguments)]
     given = ["--data-file", str(answers.resolve())] if answers else []
     run = subprocess.run(
         [*command, *given, *copier_arguments, str(ROOT), str(project)], capture_output=True, text=True, cwd=ROOT
     )
     if run.returncode:
         raise NewProjectError(last_line(run.stderr or run.stdout))
+    if not all((project / name).is_file() for name in NEEDED):
+        shutil.rmtree(project, ignore_errors=True)
+        raise NewProjectError(f"{', '.join(copier_arguments)} leaves out what a project needs: use copier itself")
+
+
+def own_options(given: Sequence[str]) -> Iterator[str]:
+    """The options that `make new` gives to copier, but for those that are given already."""
+    for names, option in OPTIONS.items():
+        if not any(argument.partition("=")[0] in names for argument in given):
+            yield from option
 
 
 def last_line(text: str) -> str:
-    """The last line that says something, without the exception's class."""
+    """What a command complained about: the last line that says something, without the exception's class."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1].removeprefix("ValueError: ") if lines else "copier failed without a word"
+    usage = [line.removeprefix("Error: ") for line in lines if line.startswith("Error: ")]
+    return (usage or [line.removeprefix("ValueError: ") for line in lines] or ["copier failed without a word"])[-1]
 
 
 def task(project: Path, name: str) -> None:

@@ -50,6 +50,7 @@ def test_make_new_with_answers_and_mistakes(clone: Path, tmp_path: Path) -> None
     folder = tmp_path / "copier-mlops"
     (tmp_path / "answers.yml").write_text("project_name: Answered\nlicense: MIT\n")
     (tmp_path / "typo.yml").write_text("licence: MIT\n")
+    (tmp_path / "open.yml").write_text("a: [unclosed\n")
     (tmp_path / "list.yml").write_text("- MIT\n")
     options = ("ANSWERS=../answers.yml", "ARGS=--data estimator=linear --data task=regression")
     printed = run("make", "new", "DEST=../answered", *options, cwd=folder)
@@ -61,7 +62,11 @@ def test_make_new_with_answers_and_mistakes(clone: Path, tmp_path: Path) -> None
         ([], "error: say where: make new DEST=../my-model"),
         (["DEST=../bad", "ANSWERS=none.yml"], "error: none.yml does not exist"),
         (["DEST=../bad", "ARGS=--data package_name=9x"], '"9x" is no package name'),
-        (["DEST=../bad", "ARGS=--nonsense"], "error: "),
+        (["DEST=../bad", "ARGS=--nonsense"], "error: Unknown switch --nonsense"),
+        (["DEST=../bad", "ARGS=--pretend"], "error: --pretend leaves out what a project needs"),
+        (["DEST=../bad", "ARGS=--data estimator"], "error: --data estimator: write --data question=answer"),
+        (["DEST=../bad", "ARGS=--vcs-ref none"], "error: "),
+        (["DEST=../bad", "ANSWERS=../open.yml"], "error: ../open.yml is no valid YAML"),
         (["DEST=../bad", "ARGS=--data estimater=linear"], "error: there is no question 'estimater'; there are"),
         (["DEST=../bad", "ANSWERS=../typo.yml"], "error: there is no question 'licence'; there are"),
         (["DEST=../bad", "ANSWERS=../list.yml"], "error: ../list.yml is no list of answers"),

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from . import columns, data, schema
@@ -22,7 +24,7 @@ from .contract import Contract, free_name, label_text, prediction_columns
 from .encode import encode_table
 from .errors import UserError
 from .files import writable
-from .model import Model
+from .model import OVERFLOW, Model, Prediction
 
 
 @dataclass(frozen=True)
@@ -122,27 +124,28 @@ def score_chunk(model: Model, chunk: pl.DataFrame, first_row: int = 0) -> tuple[
     absent = [name for name in model.contract.features if name not in chunk.columns]
     complete = chunk.with_columns(pl.lit(None, dtype=pl.String).alias(name) for name in absent)
     typed = columns.typed(model.contract, complete)
-    numbered = chunk.with_row_index(free_name("row", chunk.columns), offset=first_row + 1)
-    refused = numbered.filter(typed.rejected)
-    why = reasons(model.contract, complete.filter(typed.rejected), typed.table.filter(typed.rejected))
-    accepted = typed.table.filter(~typed.rejected)
-    predictions = _predictions(model, accepted)
+    prediction = model.predict(encode_table(model.contract, typed.table.filter(~typed.rejected)))
+    finite: NDArray[np.bool_] = np.asarray(np.isfinite(prediction.numbers).all(axis=1))
+    overflown = np.zeros(chunk.height, dtype=bool)
+    overflown[~typed.rejected.to_numpy()] = ~finite
+    refused = typed.rejected | pl.Series(overflown)
+    why = reasons(model.contract, complete.filter(refused), typed.table.filter(refused))
+    numbered = chunk.with_row_index(free_name("row", chunk.columns), offset=first_row + 1).filter(refused)
     return (
-        chunk.filter(~typed.rejected).hstack(predictions),
-        refused.with_columns(pl.Series(free_name("reason", refused.columns), why, dtype=pl.String)),
+        chunk.filter(~refused).hstack(_columns(model, prediction, finite)),
+        numbered.with_columns(pl.Series(free_name("reason", numbered.columns), why, dtype=pl.String)),
     )
 
 
-def _predictions(model: Model, table: pl.DataFrame) -> list[pl.Series]:
-    prediction = model.predict(encode_table(model.contract, table))
+def _columns(model: Model, prediction: Prediction, kept: NDArray[np.bool_]) -> list[pl.Series]:
     names = prediction_columns(model.contract)
     if prediction.labels is None:
-        return [pl.Series(names[0], prediction.numbers[:, 0])]
+        return [pl.Series(names[0], prediction.numbers[kept, 0])]
     classes = model.contract.classes
     same = len({type(label) for label in classes}) == 1
     labels = pl.Series([label if same else label_text(label) for label in classes])
-    numbers = [pl.Series(name, prediction.numbers[:, i]) for i, name in enumerate(names[1:])]
-    return [labels.gather(prediction.labels).alias(names[0]), *numbers]
+    numbers = [pl.Series(name, prediction.numbers[kept, i]) for i, name in enumerate(names[1:])]
+    return [labels.gather(prediction.labels[kept]).alias(names[0]), *numbers]
 
 
 # --- reasons
@@ -165,7 +168,7 @@ def _reason(
         adapter.validate_python(row)
     except ValidationError as error:
         return "; ".join(f"{item['loc'][0]}: {item['msg']}" for item in error.errors(include_url=False)[:10])
-    return "against the contract"
+    return OVERFLOW  # nothing else is left
 
 
 def _value(contract: Contract, name: str, written: Mapping[str, Any], read: Mapping[str, Any]) -> Any:

@@ -86,21 +86,24 @@ def infer_contract(data: Path | None, target: str | None, task: Task | None, rep
     """Infer a contract, write it where that loses nothing, and show it."""
     from . import console, files, infer
 
-    path, target, task = contract_source(data, target, task)
+    path, target, task = contract_source(data, target, task, replace)
     inferred = infer.infer(path, target or console.ask_target(path), task)
-    unchanged = False
-    if CONTRACT.exists() and not replace:
-        unchanged = check_replaceable(inferred)
+    current = None if replace else current_contract(replace)
+    if current:
+        console.show_differences(contracts.differences(current, inferred))
+        check_replaceable(current, inferred)
+    unchanged = current == inferred
     if not unchanged:
-        files.write_atomically(CONTRACT, contracts.dump(inferred).encode())
+        files.write_atomically({CONTRACT: contracts.dump(inferred).encode()})
     console.show_contract(inferred, CONTRACT, "unchanged" if unchanged else "review it, edit it, commit it")
     return inferred
 
 
-def contract_source(data: Path | None, target: str | None, task: Task | None) -> tuple[Path, str | None, Task | None]:
+def contract_source(
+    data: Path | None, target: str | None, task: Task | None, replace: bool
+) -> tuple[Path, str | None, Task | None]:
     """What to infer from: what was asked for, else what `contract.yaml` names, else what `config.toml` names."""
-    if CONTRACT.exists():
-        current = contracts.load(CONTRACT)
+    if current := current_contract(replace):
         path = data or Path(current.data)
         if target in (None, current.target) and has_column(path, current.target):
             return path, current.target, task or current.task
@@ -112,6 +115,22 @@ def contract_source(data: Path | None, target: str | None, task: Task | None) ->
     return data or configured.data, target, task
 
 
+def current_contract(replace: bool) -> Contract | None:
+    """The contract that is there; one that cannot be read is as good as none when it is to be replaced anyway.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    if not CONTRACT.exists():
+        return None
+    try:
+        return contracts.load(CONTRACT)
+    except UserError:
+        if replace:
+            return None
+        raise
+
+
 def has_column(path: Path, name: str) -> bool:
     """Whether the file has a column of this name."""
     from . import data
@@ -119,21 +138,18 @@ def has_column(path: Path, name: str) -> bool:
     return name in data.scan(path).collect_schema()
 
 
-def check_replaceable(inferred: Contract) -> bool:
-    """Whether the contract that is there says the same already.
+def check_replaceable(current: Contract, inferred: Contract) -> None:
+    """Keep a contract that says something else and that would be missed.
 
     Raises:
-        UserError: a person edited it, or it is for the same target and says otherwise; with what would change.
+        UserError: a person edited it, or it is for the same target.
     """
     again = "to replace it, say WRITE=1 (or --write)"
-    current, edited = contracts.load(CONTRACT), contracts.is_edited(CONTRACT.read_text(encoding="utf-8"))
-    changes = "; ".join(contracts.differences(current, inferred))
-    if edited and current != inferred:
-        would = f"; it would change: {changes}" if changes else ""
-        raise UserError(f"{CONTRACT} was edited by hand and is left as it is; {again}{would}")
+    if current != inferred and contracts.is_edited(CONTRACT.read_text(encoding="utf-8")):
+        raise UserError(f"{CONTRACT} was edited by hand and is left as it is; {again}")
+    changes = len(contracts.differences(current, inferred))
     if changes and current.target == inferred.target:
-        raise UserError(f"{CONTRACT} would change and is left as it is: {changes}; {again}")
-    return current == inferred
+        raise UserError(f"{CONTRACT} would change in {changes} places and is left as it is; {again}")
 
 
 # --- train
@@ -151,13 +167,12 @@ def run_train(arguments: argparse.Namespace) -> None:
     outcome = train.train(contract, path, configured.seed, configured.test_size, console.step)
     with console.step("draw the report"):
         outputs = {
-            REPORTS / "holdout.csv": report.holdout_csv(outcome, contract),
-            REPORTS / "metrics.json": report.metrics_json(outcome, contract),
-            REPORTS / "report.html": report.page(outcome, contract, configured.seed, named.title),
+            named.model: outcome.model,
+            REPORTS / "holdout.csv": report.holdout_csv(outcome, contract).encode(),
+            REPORTS / "metrics.json": report.metrics_json(outcome, contract).encode(),
+            REPORTS / "report.html": report.page(outcome, contract, configured.seed, named.title).encode(),
         }
-    for file, text in outputs.items():
-        write_atomically(file, text.encode())
-    write_atomically(named.model, outcome.model)
+    write_atomically(outputs)
     console.show_outcome(outcome, contract, named.model, REPORTS / "report.html")
 
 
@@ -196,3 +211,5 @@ def run_predict(arguments: argparse.Namespace) -> None:
     with console.row_counter() as progress:
         counts = batch.score_file(loaded, arguments.data, arguments.out, progress)
     console.show_counts(counts, arguments.out)
+    if not counts.scored:
+        raise UserError(f"no row of {arguments.data} keeps the contract: {counts.rejects} says why")

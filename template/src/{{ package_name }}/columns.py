@@ -18,6 +18,7 @@ BOOLEANS = {
 }
 NAIVE_FORMATS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
 ZONED_FORMATS = ("%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M%#z")
+QUOTED = 40  # characters of a value that is shown
 FIRST_YEAR = 1_000  # of a format: a year of two digits is no year
 
 
@@ -29,12 +30,12 @@ class Typed:
         table: feature columns, and the target where the file has it, with the contract's types;
             a cell that breaks the contract is null.
         rejected: for each row, whether any feature breaks the contract.
-        breaks: in how many rows each feature breaks it; features that never do are left out.
+        breaks: for each feature that breaks it, in how many rows, and the first of these values.
     """
 
     table: pl.DataFrame
     rejected: pl.Series
-    breaks: dict[str, int]
+    breaks: dict[str, tuple[int, str]]
 
 
 def clean(series: pl.Series) -> pl.Series:
@@ -53,11 +54,17 @@ def typed(contract: Contract, table: pl.DataFrame) -> Typed:
         columns.append(values)
         rejected = rejected | bad
         if broken := int(bad.sum()):
-            breaks[name] = broken
+            breaks[name] = broken, _quoted(table[name].filter(bad).head(1))
     target = contract.target
     if target in table.columns:
         columns.append(typed_column(contract.columns[target], table[target])[0])
     return Typed(pl.DataFrame(columns), rejected, breaks)
+
+
+def _quoted(one: pl.Series) -> str:
+    """A value as a message shows it. As text, because Python has no dates after 9999."""
+    value = (one.cast(pl.String) if one.dtype.is_temporal() else one)[0]
+    return "no value" if value is None else repr(value if isinstance(value, str) else str(value))[:QUOTED]
 
 
 def typed_column(column: Column, raw: pl.Series) -> tuple[pl.Series, pl.Series]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from .batch import Counts
     from .train import Outcome
 
-out = Console(highlight=False, soft_wrap=True)
+# Into a file or a pipe, a table is as wide as it needs to be.
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200)
 WORRYING_SHARE = 0.05  # of the rows
 
 
@@ -66,6 +68,12 @@ def show_contract(contract: Contract, path: Path, remark: str) -> None:
     )
 
 
+def show_differences(lines: list[str]) -> None:
+    """What a new contract would say otherwise, one difference a line."""
+    for line in lines:
+        out.print(f"[yellow]differs[/]  {escape(line)}")
+
+
 def show_outcome(outcome: Outcome, contract: Contract, model: Path, page: Path) -> None:
     """The scores beside the trivial baseline, and where everything is."""
     from .evaluate import better
@@ -82,7 +90,8 @@ def show_outcome(outcome: Outcome, contract: Contract, model: Path, page: Path) 
         style = "green" if better(name, value, outcome.baseline[name]) else "red"
         table.add_row(name, f"[{style}]{value:z.4f}[/]", f"{outcome.baseline[name]:z.4f}")
     out.print(table)
-    out.print(f"[green]ok[/]  {model}: version {outcome.version}, {_size(len(outcome.model))}; report: {page}")
+    made = f"{model}: version {outcome.version}, {_size(len(outcome.model))}; report: {page}"
+    out.print(f"[green]ok[/]  {escape(made)}")
 
 
 def _size(bytes: int) -> str:
@@ -108,6 +117,7 @@ def warn(text: str) -> None:
 
 def show_counts(counts: Counts, path: Path) -> None:
     """How many rows were scored and refused."""
-    out.print(f"[green]ok[/]  {path}: {counts.scored:,} rows scored")
+    out.print(f"[green]ok[/]  {escape(str(path))}: {counts.scored:,} rows scored")
     if counts.rejected:
-        out.print(f"[yellow]note[/]  {counts.rejects}: {counts.rejected:,} rows refused, each with its reason")
+        refused = f"{counts.rejects}: {counts.rejected:,} rows refused, each with its reason"
+        out.print(f"[yellow]note[/]  {escape(refused)}")

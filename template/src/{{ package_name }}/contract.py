@@ -139,9 +139,9 @@ def label_text(label: bool | int | str) -> str:
 
 
 def prediction_columns(contract: Contract) -> list[str]:
-    """The names of the columns that scoring adds to a table; one that a feature has already gets `_` behind it."""
+    """The names of the columns that scoring adds; one that the contract has already gets `_` behind it."""
     names = ["prediction", *(f"probability_{label_text(label)}" for label in contract.classes)]
-    return [free_name(name, contract.features) for name in names]
+    return [free_name(name, contract.columns) for name in names]
 
 
 def free_name(name: str, taken: Container[str]) -> str:
@@ -267,7 +267,9 @@ def differences(old: Contract, new: Contract) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(f'{item:.12g}' if isinstance(item, float) else str(item) for item in value)}]"
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _plain(column: Column) -> dict[str, Any]:

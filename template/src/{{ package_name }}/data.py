@@ -24,6 +24,7 @@ BATCH_ROWS = 50_000
 BATCH_BYTES = 8 * 2**20
 RECORD_BYTES = 64 * 2**20
 SEPARATORS = ",;\t|"
+QUOTED_LINES = 100
 
 
 @contextmanager
@@ -37,9 +38,29 @@ def readable(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
-    except (OSError, pl.exceptions.PolarsError, UnicodeDecodeError, csv.Error) as error:
+    except (pl.exceptions.ComputeError, pl.exceptions.ShapeError, pl.exceptions.SchemaError, csv.Error) as error:
+        said = str(error).strip().splitlines()[0]
+        raise UserError(f"{path} cannot be read as {kind_of(path)}: {_odd_record(path) or said}") from None
+    except (OSError, pl.exceptions.PolarsError, UnicodeDecodeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{path} cannot be read as {kind_of(path)}: {reason}") from None
+
+
+def _odd_record(path: Path) -> str | None:
+    """Where a CSV file has a record with more fields than its header, which no reader can make sense of."""
+    if kind_of(path) != "CSV":
+        return None
+    separator, names = _header(path)
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        reader = csv.reader(file, delimiter=separator)
+        before = 0
+        for record in reader:
+            if len(record) > len(names):
+                return f"the record in line {before + 1} has {len(record)} fields, the header has {len(names)}"
+            if reader.line_num - before > QUOTED_LINES:
+                return f"a quote that is opened in line {before + 1} is closed {reader.line_num - before} lines later"
+            before = reader.line_num
+    return None
 
 
 def kind_of(path: Path) -> str:

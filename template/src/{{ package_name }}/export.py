@@ -50,7 +50,8 @@ def convert(pipeline: Pipeline, width: int) -> onnx.ModelProto:
             f"pipeline.py: {_kind(pipeline.steps[-1][1])} gives no probabilities; use an estimator that does"
         )
     try:
-        return _to_onnx(pipeline, width, {id(pipeline): {"zipmap": False}} if classifier else None)
+        graph = _to_onnx(pipeline, width, {id(pipeline): {"zipmap": False}} if classifier else None)
+        return _with_labels_by_probability(graph) if classifier else graph
     except Exception as error:  # skl2onnx raises many unrelated kinds
         raise UserError(
             f"pipeline.py: {_culprit(pipeline, width)} cannot be exported to ONNX: {_line(error)}"
@@ -60,6 +61,18 @@ def convert(pipeline: Pipeline, width: int) -> onnx.ModelProto:
 def _to_onnx(step: Any, width: int, options: Any = None) -> onnx.ModelProto:
     inputs = [("features", FloatTensorType([None, width]))]
     return to_onnx(step, initial_types=inputs, target_opset=OPSET, options=options)
+
+
+def _with_labels_by_probability(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph with the most probable class as its label.
+
+    TreeEnsembleClassifier finds the label of a binary target by the signs of all leaf weights: when none is negative,
+    as in trees that never split, it compares the raw score with 0.5 where 0 is right.
+    """
+    probabilities = graph.graph.output[1].name
+    graph.graph.node.append(onnx.helper.make_node("ArgMax", [probabilities], ["position"], axis=1, keepdims=0))
+    graph.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("position", onnx.TensorProto.INT64, [None]))
+    return graph
 
 
 def _culprit(pipeline: Pipeline, width: int) -> str:
@@ -111,9 +124,11 @@ def check_parity(graph: onnx.ModelProto, pipeline: Pipeline, matrix: Matrix, sca
     parity = Parity(len(matrix), float(differences[worst]))
     wrong = int((~(differences <= TOLERANCE) | flipped).sum())
     if wrong:
+        far = parity.difference > TOLERANCE
+        by = f"by up to {parity.difference:.2g} (allowed {TOLERANCE:g})" if far else "in the label alone"
         raise UserError(
             f"parity gate: the exported model differs from pipeline.py on {wrong:,} of {parity.rows:,} held-out rows, "
-            f"by up to {parity.difference:.2g} (allowed {TOLERANCE:g}); they part in {_parting(pipeline, matrix)}"
+            f"{by}; they part in {_parting(pipeline, matrix)}"
         )
     return parity
 

@@ -25,7 +25,10 @@ ID_NAME = re.compile(
     r"(^|[\W_])(id|ids|key|uuid|guid|index|row|nr|no)$|^(id|uuid|guid)([\W_]|$)|[a-z]Id$", re.IGNORECASE
 )
 NEGATIVE_LABELS = ("0", "0.0", "-1", "-1.0", "no", "n", "false", "f", "negative", "off")
-DATE_FORMATS = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y", "%d %b %Y", "%b %d, %Y")
+DATE_FORMATS = (
+    *("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%Y-%m-%d", "%d-%m-%Y", "%m-%d-%Y"),
+    *("%d %b %Y", "%b %d, %Y"),
+)
 TIMES = ("", " %H:%M", " %H:%M:%S")
 FORMATS = (None, *(date + time for date in DATE_FORMATS for time in TIMES))
 
@@ -48,7 +51,8 @@ def infer(path: Path, target: str, task: Task | None = None) -> Contract:
     learnable = known.filter(known[target].is_not_null())
     if learnable.height == 0:
         raise UserError(f"target {target!r} has no value in any row")
-    columns = {name: feature(learnable[name]) for name in table.columns if name != target}
+    others = [name for name in table.columns if name != target]
+    columns = {name: _explained(feature(learnable[name]), table[name], known[name]) for name in others}
     if not any(column.role == "feature" for column in columns.values()):
         raise UserError(f"{path} has no usable feature: {_reasons(columns)}")
     goal, chosen = _target(learnable[target], task)
@@ -59,6 +63,12 @@ def infer(path: Path, target: str, task: Task | None = None) -> Contract:
 
 def _reasons(columns: dict[str, Column]) -> str:
     return "; ".join(f"{name}: {column.reason}" for name, column in columns.items()) or "the target is its only column"
+
+
+def _explained(column: Column, raw: pl.Series, known: pl.Series) -> Column:
+    """A category says which words were taken for missing values: they might have been categories."""
+    words = _spelled_missing(raw, known) if column.type == "category" else ""
+    return column.model_copy(update={"reason": column.reason + words}) if words else column
 
 
 # --- the target

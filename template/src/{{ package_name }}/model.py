@@ -23,6 +23,7 @@ from .encode import Matrix, encode_rows, layout
 from .errors import UserError
 
 DIGITS = 7  # what float32 carries
+OVERFLOW = "a value is so large that the prediction is no finite number"
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Model:
         """
         prediction = self.predict(encode_rows(self.contract, rows))
         if not np.isfinite(prediction.numbers).all():
-            raise OverflowError("a value is so large that the prediction is no finite number")
+            raise OverflowError(OVERFLOW)
         if prediction.labels is None:
             return [{"value": value} for value in prediction.numbers[:, 0].tolist()]
         names = [json_key(label) for label in self.contract.classes]
@@ -101,13 +102,23 @@ def load(path: Path, threads: int = 1) -> Model:
     if not path.is_file():
         raise UserError(f"there is no model at {path}: train one with `make train`")
     try:
-        session = onnxruntime.InferenceSession(path, _options(threads), providers=["CPUExecutionProvider"])
+        # Without fallback: it would print to standard output and try the same again.
+        session = onnxruntime.InferenceSession(path, _options(threads), providers=_providers(), enable_fallback=0)
     except Exception as error:  # onnxruntime has no common base class for its errors
         raise UserError(f"{path} is no readable ONNX model ({_first_line(error)}): train it again") from None
     metadata = _metadata(session, path)
     model = Model(session, _contract(metadata, path), metadata)
     _check_shape(model, path)
+    _check_outputs(model, path)
     return model
+
+
+def _providers() -> list[str]:
+    """What computes: a GPU where this onnxruntime has CUDA and can load it, else the CPU."""
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        return ["CPUExecutionProvider"]
+    onnxruntime.preload_dlls()
+    return ["CUDAExecutionProvider", "CPUExecutionProvider"]
 
 
 def _options(threads: int) -> onnxruntime.SessionOptions:
@@ -124,13 +135,14 @@ def _first_line(error: Exception) -> str:
 
 
 def _metadata(session: onnxruntime.InferenceSession, path: Path) -> dict[str, Any]:
-    texts = session.get_modelmeta().custom_metadata_map
-    if "contract" not in texts or "version" not in texts:
-        raise UserError(f"{path} is an ONNX model of another origin: its metadata holds no contract")
     try:
-        return {key: json.loads(text) for key, text in texts.items()}
-    except ValueError:
+        texts = session.get_modelmeta().custom_metadata_map
+        metadata = {key: json.loads(text) for key, text in texts.items()}
+    except ValueError:  # also bytes that are no UTF-8
         raise UserError(f"{path} has damaged metadata: train it again") from None
+    if "contract" not in metadata or "version" not in metadata:
+        raise UserError(f"{path} is an ONNX model of another origin: its metadata holds no contract")
+    return metadata
 
 
 def _contract(metadata: Mapping[str, Any], path: Path) -> Contract:
@@ -155,5 +167,18 @@ def _check_shape(model: Model, path: Path) -> None:
         raise UserError(
             f"{path} does not fit its own contract: the graph should read one float matrix of {width} columns"
         )
-    if model.contract.task == "classification" and len(model.session.get_outputs()) != 2:
-        raise UserError(f"{path} does not fit its own contract: the graph should give labels and probabilities")
+
+
+def _check_outputs(model: Model, path: Path) -> None:
+    """A first prediction, of a row of zeros, has the shapes and types that the contract promises."""
+    classes = max(len(model.contract.classes), 1)
+    labels = 1 if model.contract.task == "classification" else 0
+    try:
+        row = np.zeros((1, len(layout(model.contract).names)), dtype=np.float32)
+        outputs = model.session.run(None, {model.session.get_inputs()[0].name: row})
+    except Exception as error:  # onnxruntime has no common base class for its errors
+        raise UserError(f"{path} cannot predict ({_first_line(error)}): train it again") from None
+    kinds = [np.asarray(output).dtype.kind for output in outputs]
+    if kinds != ["i"] * labels + ["f"] or np.size(outputs[-1]) != classes:
+        promised = f"labels and {classes} probabilities" if labels else "one value"
+        raise UserError(f"{path} does not fit its own contract: the graph should give {promised} for each row")

@@ -9,6 +9,7 @@ import base64
 import html
 import io
 import json
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -165,7 +166,9 @@ def _importance(axes: Axes, drops: Sequence[tuple[str, float]], name: str) -> No
 
 
 def _figure(draw: Any, *arguments: Any, height: float = 3.4) -> str:
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        # Only the width of such a letter is unknown here; the browser draws it.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure, axes = plt.subplots(figsize=(4.6, height))
         draw(axes, *arguments)
         file = io.StringIO()

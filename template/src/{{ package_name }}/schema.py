@@ -79,7 +79,7 @@ def _whole(value: float) -> float:
 
 
 def _category(column: Column) -> Any:
-    present = tuple(dict.fromkeys(type(label) for label in column.categories))
+    present = tuple(dict.fromkeys([type(label) for label in column.categories] + [str] * column.other))
     kinds = {bool: bool, int: int, str: Annotated[str, Field(max_length=TEXT_LIMIT)]}
     listed: Any = Literal[column.categories]
     if column.other:

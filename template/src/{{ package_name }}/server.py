@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import secrets
 import signal
 import socket
@@ -98,6 +99,10 @@ def create_app(settings: ServeSettings) -> FastAPI:
         except UserError as error:
             state.reason = str(error)
             log.error(state.reason)
+            return
+        except Exception:  # whatever a damaged file may raise: the task would die without a word
+            state.reason = "the model cannot be loaded; the log says why"
+            log.exception(state.reason)
             return
         metrics.model.labels(state.predictor.model.version).set(1)
         app.openapi_schema = None
@@ -266,8 +271,9 @@ def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
+    except (OSError, TypeError, UnicodeError) as error:  # the last two: what can be no name of a host
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno and error.errno > 0 else error
         raise UserError(
-            f"cannot listen on {host}:{port}: {error.strerror}; choose another with PORT= (--port), or "
+            f"cannot listen on {host}:{port}: {reason}; choose another with PORT= (--port), or "
             "[serve] host and port in config.toml"
         ) from None

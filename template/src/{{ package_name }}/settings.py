@@ -67,7 +67,7 @@ class TrainSettings(Section):
     model_config = SettingsConfigDict(env_prefix="TRAIN_")
 
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
-    test_size: float = Field(default=0.2, gt=0, lt=1)
+    test_size: float = Field(default=0.2, ge=0.01, le=0.99)
 
 
 class ModelSettings(Section):
@@ -92,7 +92,7 @@ class ServeSettings(ModelSettings):
     max_body_bytes: int = Field(default=8 * 2**20, ge=1)
     grace_seconds: int = Field(default=20, ge=0)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    api_key: SecretStr | None = None
+    api_key: SecretStr | None = Field(default=None, min_length=8)
 
 
 S = TypeVar("S", bound=Section)
@@ -111,9 +111,13 @@ def load(kind: type[S], **overrides: Any) -> S:
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0])
+        shown = "" if name == "api_key" else f", not {first['input']!r}"
+        message = f"{first['msg'].removeprefix('Value error, ')}{shown}"
+        if name in given:
+            raise UserError(f"--{name.replace('_', '-')}: {message}") from None
         raise UserError(
             f"setting {name} ([{section}] {name} in {CONFIG}, or {section.upper()}_{name.upper()} in the "
-            f"environment): {first['msg'].removeprefix('Value error, ')}, not {first['input']!r}"
+            f"environment): {message}"
         ) from None
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline
@@ -160,8 +161,8 @@ def load_table(contract: Contract, path: Path) -> Table:
 
 def _left_out(typed: columns.Typed, target: pl.Series) -> dict[str, int]:
     """How many rows cannot be learned from, by reason; the columns that break the contract most are named."""
-    worst = sorted(typed.breaks.items(), key=lambda pair: -pair[1])[:SHOWN_BREAKS]
-    named = ", ".join(f"{name} in {count:,}" for name, count in worst)
+    worst = sorted(typed.breaks.items(), key=lambda pair: -pair[1][0])[:SHOWN_BREAKS]
+    named = ", ".join(f"{name} in {count:,}, as {value}" for name, (count, value) in worst)
     found = {
         "without a usable target": int(target.is_null().sum()),
         f"against the contract ({named})": int((typed.rejected & target.is_not_null()).sum()),
@@ -190,6 +191,8 @@ def split(target: NDArray[Any], task: str, test_size: float, seed: int) -> tuple
     """
     rows = np.arange(len(target))
     if task == "regression":
+        if min(len(rows) * test_size, len(rows) * (1 - test_size)) < 1:
+            raise UserError(f"too few rows to hold out {test_size:g} of {len(rows):,}: change [train] test_size")
         train_rows, test_rows = train_test_split(rows, test_size=test_size, random_state=seed)
         return np.sort(train_rows), np.sort(test_rows)
     counts = np.bincount(target)
@@ -259,7 +262,12 @@ def _check_rows(contract: Contract, held_out: Table) -> dict[str, Any]:
     rows = held_out.rows.head(1_000)
     adapter = schema.rows_adapter(contract)
     documents = [json_row(contract, row) for row in rows.to_dicts()]
-    parsed = adapter.validate_json(json.dumps(documents))
+    try:
+        parsed = adapter.validate_json(json.dumps(documents))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = f"{first['loc'][-1]}: {first['msg']}"
+        raise UserError(f"parity gate: the API would refuse a row of the table: {where}") from None
     if not np.array_equal(encode_rows(contract, parsed), held_out.matrix[: rows.height], equal_nan=True):
         raise UserError("parity gate: rows from the API are encoded differently from rows of the table")
     return max(documents, key=lambda row: sum(value is not None for value in row.values()))
