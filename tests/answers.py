@@ -9,7 +9,10 @@ import yaml
 from allpairspy import AllPairs
 
 ROOT = Path(__file__).parents[1]
-CHOICES = ("license", "estimator", "data_source", "task", "ci")
+CHOICES = (
+    *("license", "estimator", "data_source", "task", "ci"),
+    *("service_type", "autoscale", "hardware"),
+)
 NAMES: tuple[dict[str, Any], ...] = (
     {},
     {"project_name": "X2", "package_name": "x2", "user_email": "a@b.org"},

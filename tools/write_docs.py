@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 OPTIONS = ROOT / "docs/options.md"
 QUOTING = (ROOT / "README.md", ROOT / "docs/use.md")
 NO_DEFAULT = "empty"
+NAMES = frozenset(yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8")))
 
 
 def main() -> None:
@@ -64,14 +65,15 @@ def default(value: Any) -> str:
     """A default as people read it: a computed one names where it comes from."""
     if value == "":
         return NO_DEFAULT
-    sources = re.findall(r"\{\{ (?:\w+\()?(\w+)", str(value))
+    made = re.sub(r"\{%.*?%\}|'[^']*'", "", str(value))
+    sources = [name for name in re.findall(r"[a-z_]+", made) if name in NAMES] if "{{" in made else []
     return f"made from `{sources[0]}`" if sources else f"`{value}`"
 
 
 def condition(text: str) -> str:
-    """`{{ a == 'b' }}` as prose."""
-    left, right = text.strip("{} ").split(" == ")
-    return f"`{left}` is `{right.strip(chr(39))}`"
+    """`{{ a == 'b' }}` or `{{ a != 'b' }}` as prose."""
+    left, operator, right = text.strip("{} ").split(" ")
+    return f"`{left}` is {'not ' if operator == '!=' else ''}`{right.strip(chr(39))}`"
 
 
 # --- quotations

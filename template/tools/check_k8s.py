@@ -18,7 +18,7 @@ import yaml
 import link_rules
 import operation_rules
 import pod_rules
-from manifests import Document, Manifests, at, is_kustomize, read
+from manifests import Document, Manifests, StrictLoader, at, is_kustomize, read
 
 ROOT = Path(__file__).resolve().parents[1]
 K8S = Path("k8s")
@@ -38,9 +38,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def in_folder(folder: Path) -> Iterator[str]:
     """What is wrong in the folder's files, and in those of each component together with them."""
-    examples, _ = read(sorted(folder.glob(EXAMPLES)))
+    examples, wrong = read(sorted(folder.glob(EXAMPLES)))
     base, problems = read(sorted(set(folder.glob("*.yaml")) - set(folder.glob(EXAMPLES))))
-    yield from problems
+    yield from [*wrong, *problems]
     yield from listed(folder)
     applied = [document for document in base if not is_kustomize(document)]
     alone = list(check(Manifests(applied, examples, routes())))
@@ -62,7 +62,13 @@ def complete(document: Document) -> bool:
 def piped() -> Iterator[str]:
     """What is wrong in the manifests on standard input."""
     examples, _ = read(sorted((ROOT / K8S).glob(EXAMPLES)))
-    documents = [document for document in yaml.safe_load_all(sys.stdin) if document]
+    try:
+        documents = [
+            document for document in yaml.load_all(sys.stdin, Loader=StrictLoader) if isinstance(document, dict)
+        ]
+    except yaml.YAMLError as error:
+        yield f"standard input: no valid YAML: {' '.join(str(error).split())}"
+        return
     yield from check(Manifests(documents, examples, routes()))
 
 
@@ -79,11 +85,15 @@ def listed(folder: Path) -> Iterator[str]:
     if not path.is_file():
         yield f"{path} is missing"
         return
-    document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    patches = [patch.get("path") for patch in document.get("patches") or ()]
-    names = [*document.get("resources", ()), *patches]
+    documents, problems = read([path])
+    if problems:
+        return
+    document = documents[0] if documents else {}
+    patches = [patch["path"] for patch in document.get("patches") or () if "path" in patch]
+    names = [*(document.get("resources") or ()), *patches]
     present = {file.name for file in set(folder.glob("*.yaml")) - set(folder.glob(EXAMPLES))} - {path.name}
     yield from (f"{path}: {name} is listed, but not there" for name in names if not (folder / str(name)).exists())
+    yield from (f"{path}: {name} is listed twice" for name in sorted({n for n in names if names.count(n) > 1}))
     yield from (f"{path}: {name} is there, but not listed" for name in sorted(present - set(names)))
     yield from (
         f"{path}: there is no component {name}"

@@ -66,10 +66,9 @@ def release(image: str) -> list[Document]:
 
 def with_image(document: Document, image: str) -> Document:
     """A Deployment with the image in its server, and as its cause; other documents as they are."""
-    containers = at(document, "spec", "template", "spec", "containers") or []
     if document.get("kind") != "Deployment":
         return document
-    for container in containers:
+    for container in at(document, "spec", "template", "spec", "containers") or []:
         if container["name"] == SERVER:
             container["image"] = image
     document["metadata"].setdefault("annotations", {})["kubernetes.io/change-cause"] = image
@@ -106,7 +105,7 @@ def deploy(documents: list[Document]) -> None:
     print(command("kubectl", "apply", "--filename", "-", text=yaml.safe_dump_all(documents)), end="", flush=True)
     if any(document.get("kind") == "HorizontalPodAutoscaler" for document in documents):
         warn_without_metrics()
-    wait(namespace, target)
+    wait(namespace, target, least_pods(documents))
     print(f"ok  deployment/{target} serves; `make status` shows it, `make rollback` takes it back")
 
 
@@ -129,8 +128,14 @@ def warn_without_metrics() -> None:
         )
 
 
-def wait(namespace: str, target: str) -> None:
-    """Until all pods are new and ready, or one has been in trouble for a while.
+def least_pods(documents: list[Document]) -> int:
+    """How many pods the autoscaler will see to, if there is one."""
+    found = [document for document in documents if document.get("kind") == "HorizontalPodAutoscaler"]
+    return max((at(document, "spec", "minReplicas") or 1 for document in found), default=0)
+
+
+def wait(namespace: str, target: str, least: int) -> None:
+    """Until all pods, `least` or more, are new and ready, or one has been in trouble for a while.
 
     Raises:
         DeployError: with what is wrong, after the pod's events and logs were shown.
@@ -138,7 +143,7 @@ def wait(namespace: str, target: str) -> None:
     started, troubled, shown = time.monotonic(), 0.0, ""
     while time.monotonic() - started < LONGEST_SECONDS:
         deployment = get(namespace, f"deployment/{target}")
-        progress = progress_of(deployment)
+        progress = progress_of(deployment, least)
         if progress is None:
             return
         if progress != shown:
@@ -152,9 +157,9 @@ def wait(namespace: str, target: str) -> None:
     raise DeployError(f"deployment/{target} is not ready after {LONGEST_SECONDS} s: {shown}; see `make status logs`")
 
 
-def progress_of(deployment: Document) -> str | None:
-    """How far a rollout is, or None when it is complete."""
-    status, wanted = deployment.get("status") or {}, at(deployment, "spec", "replicas") or 0
+def progress_of(deployment: Document, least: int = 0) -> str | None:
+    """How far a rollout to `least` pods or more is, or None when it is complete."""
+    status, wanted = deployment.get("status") or {}, max(at(deployment, "spec", "replicas") or 0, least)
     if status.get("observedGeneration", 0) < deployment["metadata"]["generation"]:
         return "waiting for the cluster to notice"
     updated, ready = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)

@@ -35,7 +35,7 @@ class Trouble:
 
 def trouble_of(deployment: Document, pods: Sequence[Document], events: Sequence[Document]) -> Trouble | None:
     """The first thing that keeps the new pods from serving, if there is one."""
-    for pod in pods:
+    for pod in (pod for pod in pods if not _ready(pod)):
         said = tuple(message for event in _about(events, name(pod)) if (message := str(event.get("message"))))
         if found := _trouble_of_pod(pod, said):
             what, fix, final = found
@@ -51,6 +51,8 @@ def trouble_of(deployment: Document, pods: Sequence[Document], events: Sequence[
 
 def _not_ready(pods: Sequence[Document], events: Sequence[Document]) -> Trouble:
     waiting = next((name(pod) for pod in pods if not _ready(pod)), "")
+    if not waiting:
+        return Trouble("the release was not complete in time", "see `make status`", final=True)
     said = tuple(dict.fromkeys(str(event.get("message")) for event in _about(events, waiting)))
     return Trouble(
         f"pod {waiting} runs, but does not become ready",

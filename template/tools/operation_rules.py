@@ -27,7 +27,7 @@ def servers(manifests: Manifests) -> Iterator[str]:
     """Port, threads and time to stop agree with the settings in the ConfigMap."""
     for pod in manifests.pods:
         if pod.kind == "Deployment":
-            for container in pod.containers:
+            for container in pod.spec.get("containers") or ():
                 settings = settings_of(manifests, container)
                 found = (*_port(container, settings), *_threads(container, settings), *_stop(pod, container, settings))
                 yield from (f"{pod.owner}: {problem}" for problem in found)
@@ -50,8 +50,13 @@ def _stop(pod: Pod, container: Mapping[str, Any], settings: Mapping[str, str]) -
     wait = at(container, "lifecycle", "preStop", "sleep", "seconds")
     if not wait:
         yield "lifecycle.preStop.sleep is missing: requests would reach a server that is gone"
-    needed = int(settings.get("SERVE_GRACE_SECONDS", 20)) + (wait or 0)
-    if (pod.spec.get("terminationGracePeriodSeconds") or 30) <= needed:
+    grace = str(settings.get("SERVE_GRACE_SECONDS", 20))
+    if not grace.isdecimal():
+        yield f"SERVE_GRACE_SECONDS must be a number of seconds, not {grace}"
+        return
+    needed = int(grace) + (wait or 0)
+    given = pod.spec.get("terminationGracePeriodSeconds")
+    if (30 if given is None else given) <= needed:
         yield f"terminationGracePeriodSeconds must be above preStop and SERVE_GRACE_SECONDS together, {needed} s"
 
 
@@ -87,6 +92,8 @@ def autoscalers(manifests: Manifests) -> Iterator[str]:
 
 
 def _measurable(metric: Mapping[str, Any], deployment: Document) -> Iterator[str]:
+    if metric.get("type") != "Resource":
+        return
     measured = at(metric, "resource", "name")
     target = at(metric, "resource", "target", "averageUtilization")
     containers = at(deployment, "spec", "template", "spec", "containers") or []

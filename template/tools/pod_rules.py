@@ -62,6 +62,8 @@ def container_security(container: Container) -> Iterator[str]:
         yield "securityContext.capabilities.drop must hold ALL"
     if added := [item for item in capabilities.get("add") or () if item != "NET_BIND_SERVICE"]:
         yield f"securityContext.capabilities.add must not hold {', '.join(added)}"
+    if at(context, "seccompProfile", "type") not in (None, "RuntimeDefault", "Localhost"):
+        yield "securityContext.seccompProfile.type must be RuntimeDefault"
     if context.get("runAsUser") == 0 or context.get("runAsNonRoot") is False:
         yield "securityContext must not make the container root again"
 
@@ -97,7 +99,7 @@ def environment(container: Container) -> Iterator[str]:
     yield from (f"env: {name!r} stands there twice" for name in sorted({n for n in names if names.count(n) > 1}))
     for item in container.get("env") or ():
         if "value" in item and not isinstance(item["value"], str):
-            yield f"env: the value of {item['name']!r} must be text: put it in quotes"
+            yield f"env: the value of {item.get('name')!r} must be text: put it in quotes"
 
 
 def ports(container: Container) -> Iterator[str]:

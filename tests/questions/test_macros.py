@@ -339,7 +339,9 @@ def distribution_names() -> set[str]:
     """What the rendered project depends on, with any answer."""
     project = (ROOT / "template/pyproject.toml.jinja").read_text()
     questions = yaml.safe_load((ROOT / "copier.yml").read_text())
-    text = project + questions["estimator_requirements"]["default"]
+    text = project + "".join(
+        questions[name]["default"] for name in ("estimator_requirements", "onnxruntime_requirements")
+    )
     return {name.replace("-", "_") for name in re.findall(r'"([A-Za-z0-9_-]+)>=[0-9]', text)}
 
 
@@ -366,6 +368,8 @@ def test_every_validator_is_tested() -> None:
         *VALIDATORS,
         "limit",
         "maximum",
+        "memory_of_server",
+        "between",
     }
 
 
@@ -443,6 +447,40 @@ def test_limit_refuses_what_is_no_quantity(value: str, kind: str) -> None:
 @pytest.mark.parametrize(("least", "most"), [(1, 1), (1, 2), (9, 10), (2, 1000)])
 def test_maximum_accepts(least: int, most: int) -> None:
     assert call("validate", "maximum", least, most) == ""
+
+
+@pytest.mark.parametrize("value", ["128Mi", "1Gi", "134217728"])
+def test_memory_of_the_server_accepts(value: str) -> None:
+    assert call("validate", "memory_of_server", value) == ""
+
+
+@pytest.mark.parametrize("value", ["127Mi", "1M", "64Mi", "512MB", "", "1m"])
+def test_memory_of_the_server_refuses(value: str) -> None:
+    assert_message(call("validate", "memory_of_server", value))
+
+
+def test_between() -> None:
+    for value in (30000, 32767, 31000):
+        assert call("validate", "between", value, 30000, 32767, "the node port") == ""
+    for value in (29999, 32768, 0, -1):
+        message = call("validate", "between", value, 30000, 32767, "the node port")
+        assert message == f"the node port is {value}: use 30000 to 32767"
+        assert_message(message)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "cores", "threads"), [("250m", "0.25", "1"), ("2500m", "2.5", "2"), ("4", "4.0", "4")]
+)
+def test_cores_and_threads(quantity: str, cores: str, threads: str) -> None:
+    assert call("quantities", "cores", quantity) == cores
+    assert call("quantities", "whole_cores", quantity) == threads
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "larger"), [("1", "250m", "1"), ("1", "2", "2"), ("1", "1001m", "1001m"), ("1", "no", "1")]
+)
+def test_the_larger_cpu(one: str, other: str, larger: str) -> None:
+    assert call("quantities", "larger_cpu", one, other) == larger
 
 
 @pytest.mark.parametrize(("least", "most"), [(2, 1), (10, 9), (1, 0), (1, -1), (1, 1001), (1, 10**9)])

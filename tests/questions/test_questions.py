@@ -43,6 +43,18 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("data_path", "a\n.csv", "write one plain line"),
     ("target_column", "a\nb", "write one plain line"),
     ("target_column", " a", "begins or ends with a blank"),
+    ("registry", "https://ghcr.io", "leave out everything up to ://"),
+    ("registry", "", "is no registry: write"),
+    ("namespace", "My-Team", "is no Kubernetes name: use"),
+    ("namespace", "x" * 64, "use at most 63"),
+    ("port", 80, "the port is 80: use 1024 to 65535"),
+    ("node_port", 8080, "the node port is 8080: use 30000 to 32767"),
+    ("min_replicas", 0, "the number of pods is 0: use 1 to 1000"),
+    ("max_replicas", 1, "is below the minimum 2: use 2 or more"),
+    ("cpu_request", "half", "is no CPU quantity: write"),
+    ("cpu_limit", "100m", "is below the request 250m: raise"),
+    ("memory", "512MB", "is no memory quantity: write"),
+    ("memory", "64Mi", "is too little for the server: give 128Mi or more"),
 ]
 GOOD: list[tuple[str, Any]] = [
     ("project_name", "Crédit Score 2"),
@@ -52,6 +64,15 @@ GOOD: list[tuple[str, Any]] = [
     ("user_email", "o'brien+ml@example.com"),
     ("data_path", "/abs/dir with blank/train.parquet"),
     ("target_column", "größe (cm)"),
+    ("registry", "ghcr.io/team"),
+    ("namespace", "scoring"),
+    ("port", 9000),
+    ("node_port", 32000),
+    ("min_replicas", 1),
+    ("max_replicas", 20),
+    ("cpu_request", "500m"),
+    ("cpu_limit", "2"),
+    ("memory", "1Gi"),
 ]
 
 # Text that is special to TOML, YAML, JSON, Jinja, a shell or a CI system, and yet a fine answer.
@@ -145,7 +166,15 @@ def test_defaults_need_no_answer(copier: CopierFixture, tmp_path: Path) -> None:
     assert answers["package_name"] == "loan_offers"
     assert answers["user_name"] == "Loan Offers team"
     assert answers["user_email"] == ""
-    assert set(answers) == {name for name, question in ASKED.items() if "when" not in question}
+    unasked = {"data_path", "target_column"}
+    assert set(answers) == ASKED.keys() - unasked
+    silent = copier.copy(tmp_path / "other", service_type="ClusterIP", autoscale="none").answers
+    assert set(silent) == ASKED.keys() - unasked - {"node_port", "max_replicas"}
+
+
+def test_defaults_fit_other_answers(copier: CopierFixture, tmp_path: Path) -> None:
+    answers = copier.copy(tmp_path / "project", package_name="a_b", min_replicas=7, cpu_request="2").answers
+    assert (answers["namespace"], answers["max_replicas"], answers["cpu_limit"]) == ("a-b", 7, "2")
 
 
 def test_package_name_follows_the_project_name(copier: CopierFixture, tmp_path: Path) -> None:

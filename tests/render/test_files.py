@@ -31,12 +31,38 @@ PACKAGE = (
         "evaluate",
         "export",
     ),
-    *("files", "infer", "model", "observe", "openapi", "pipeline", "report", "schema", "server", "settings", "train"),
+    *(
+        "files",
+        "health",
+        "infer",
+        "model",
+        "observe",
+        "openapi",
+        "pipeline",
+        "report",
+        "schema",
+        "server",
+        "settings",
+        "train",
+    ),
 )
 TESTS = (
     "__init__",
     "conftest",
-    *(f"test_{name}" for name in ("api", "batch", "cli", "contract", "infer", "model", "training")),
+    *(
+        f"test_{name}"
+        for name in ("api", "batch", "cli", "contract", "health", "infer", "manifests", "model", "training")
+    ),
+)
+TOOLS = ("check_k8s", "deploy", "diagnosis", "link_rules", "manifests", "operation_rules", "pod_rules")
+MANIFESTS = (
+    *("configmap", "deployment", "disruption-budget", "kustomization", "namespace", "network-policy"),
+    *("secret.example", "service", "serviceaccount"),
+)
+COMPONENTS = ("batch", "gateway", "gpu", "ingress", "model-volume", "nightly", "service-monitor", "train")
+COMPONENT_FILES = (
+    *("batch/batch", "gateway/route", "gpu/gpu", "ingress/ingress", "model-volume/model-volume"),
+    *("nightly/nightly", "service-monitor/service-monitor", "train/train"),
 )
 ALWAYS = {
     ".copier-answers.yml",
@@ -44,15 +70,24 @@ ALWAYS = {
     ".gitattributes",
     ".gitignore",
     ".pre-commit-config.yaml",
+    ".dockerignore",
     "CONTRIBUTING.md",
+    "Dockerfile",
     "LICENSE",
     "Makefile",
     "README.md",
+    "compose.override.yaml",
+    "compose.yaml",
     "config.toml",
     "pyproject.toml",
     "ruff.toml",
     *(f"src/PACKAGE/{name}.py" for name in PACKAGE),
     *(f"tests/{name}.py" for name in TESTS),
+    *(f"tools/{name}.py" for name in TOOLS),
+    "tools/cluster.sh",
+    *(f"k8s/{name}.yaml" for name in MANIFESTS),
+    *(f"k8s/components/{name}/kustomization.yaml" for name in COMPONENTS),
+    *(f"k8s/components/{name}.yaml" for name in COMPONENT_FILES),
 }
 SAMPLE = {"data/loans.csv", "data/make_sample.py"}
 CI = {
@@ -80,7 +115,9 @@ def files(project: Path) -> dict[str, Path]:
 def test_exact_files(render: Render, answers: dict[str, Any]) -> None:
     package = answers.get("package_name", "loan_offers")
     expected = {name.replace("PACKAGE", package) for name in ALWAYS} | CI[answers["ci"]]
-    assert set(files(render(**answers))) == expected | (SAMPLE if answers["data_source"] == "sample" else set())
+    expected |= SAMPLE if answers["data_source"] == "sample" else set()
+    expected |= {"k8s/autoscale.yaml"} if answers["autoscale"] != "none" else set()
+    assert set(files(render(**answers))) == expected
 
 
 @matrix
@@ -88,7 +125,8 @@ def test_no_jinja_is_left_and_no_file_is_empty(render: Render, answers: dict[str
     for name, path in files(render(**answers)).items():
         text = path.read_text(encoding="utf-8")
         assert text.strip() or name == "tests/__init__.py", f"{name} is empty"
-        if name not in (".github/workflows/ci.yml", ".copier-answers.yml"):  # GitHub's own ${{ }}; answers as given
+        # GitHub's own ${{ }}, answers as given, and what docker takes as a format.
+        if name not in (".github/workflows/ci.yml", ".copier-answers.yml", "tools/cluster.sh", "tools/deploy.py"):
             assert not re.search(r"\{\{|\{%|\{#", text), f"{name} holds Jinja"
         if text:
             assert text.endswith("\n") and not text.endswith("\n\n"), f"{name} ends badly"
@@ -104,7 +142,7 @@ def test_everything_parses(render: Render, answers: dict[str, Any]) -> None:
         elif path.suffix == ".toml":
             tomllib.loads(text)
         elif path.suffix in (".yaml", ".yml"):
-            yaml.safe_load(text)
+            list(yaml.safe_load_all(text))
 
 
 @matrix

@@ -18,7 +18,6 @@ from .contract import Contract, Task
 from .errors import UserError
 
 CONTRACT = Path("contract.yaml")
-REPORTS = Path("reports")
 
 
 class Parser(argparse.ArgumentParser):
@@ -168,12 +167,12 @@ def run_train(arguments: argparse.Namespace) -> None:
     with console.step("draw the report"):
         outputs = {
             named.model: outcome.model,
-            REPORTS / "holdout.csv": report.holdout_csv(outcome, contract).encode(),
-            REPORTS / "metrics.json": report.metrics_json(outcome, contract).encode(),
-            REPORTS / "report.html": report.page(outcome, contract, configured.seed, named.title).encode(),
+            configured.reports / "holdout.csv": report.holdout_csv(outcome, contract).encode(),
+            configured.reports / "metrics.json": report.metrics_json(outcome, contract).encode(),
+            configured.reports / "report.html": report.page(outcome, contract, configured.seed, named.title).encode(),
         }
     write_atomically(outputs)
-    console.show_outcome(outcome, contract, named.model, REPORTS / "report.html")
+    console.show_outcome(outcome, contract, named.model, configured.reports / "report.html")
 
 
 # --- serve

@@ -68,6 +68,7 @@ class TrainSettings(Section):
 
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
     test_size: float = Field(default=0.2, ge=0.01, le=0.99)
+    reports: Path = Path("reports")
 
 
 class ModelSettings(Section):

@@ -1,0 +1,200 @@
+"""What `make deploy` brings into a cluster, and what changes of it do to requests: nothing."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.conftest import NAME, NAMESPACE, Deployed
+from tests.cluster.load import steady_load
+from tests.conftest import run
+from tests.heldout import differences, held_out
+from tests.project.conftest import make
+from tests.project.servers import get, post, serving, wait_until_ready
+
+PRIVILEGED = """
+apiVersion: v1
+kind: Pod
+metadata: {name: privileged}
+spec: {containers: [{name: c, image: x, securityContext: {privileged: true}}]}
+"""
+
+
+@contextmanager
+def changed(path: Path, *pairs: tuple[str, str]) -> Iterator[None]:
+    """A file with other text in it, for a while."""
+    before = path.read_text(encoding="utf-8")
+    text = before
+    for old, new in pairs:
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text, encoding="utf-8")
+    try:
+        yield
+    finally:
+        path.write_text(before, encoding="utf-8")
+
+
+def names(deployed: Deployed) -> set[str]:
+    return {pod["metadata"]["name"] for pod in deployed.pods()}
+
+
+def settled(deployed: Deployed) -> None:
+    """Wait until every pod that there should be is there and ready, and no other."""
+    deployed.kubectl("rollout", "status", f"deployment/{NAME}", "--timeout", "150s")
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = deployed.get("pods", "--selector", "app.kubernetes.io/component=server")["items"]
+        if all("deletionTimestamp" not in pod["metadata"] for pod in found):
+            return
+        time.sleep(1)
+    raise AssertionError("old pods do not go")
+
+
+def test_the_namespace_admits_restricted_pods_only(deployed: Deployed) -> None:
+    namespace = deployed.get(f"namespace/{NAMESPACE}")
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    command = ["kubectl", "--namespace", NAMESPACE, "create", "--dry-run=server", "--filename", "-"]
+    refused = subprocess.run(command, input=PRIVILEGED, capture_output=True, text=True)
+    assert 'violates PodSecurity "restricted' in refused.stderr
+    assert len(deployed.pods()) == 2
+    for pod in deployed.pods():
+        assert pod["status"]["containerStatuses"][0]["ready"]
+        assert "@sha256:" in pod["spec"]["containers"][0]["image"]
+
+
+def test_held_out_rows_get_the_predictions_of_the_pipeline(deployed: Deployed) -> None:
+    expected = held_out(deployed.project)
+    rows = [one.row for one in expected]
+    assert len(rows) == 800
+    with serving(deployed.project) as url:
+        local = post(f"{url}/predict", rows)
+    remote = post(f"{deployed.url}/predict", rows)
+    assert differences(expected, local["predictions"]) == []
+    assert differences(expected, remote["predictions"]) == []
+    assert remote == local
+
+
+def test_a_new_image_replaces_the_old_one_without_a_failed_request(deployed: Deployed) -> None:
+    settled(deployed)
+    before = deployed.images()
+    source = deployed.project / "src/cluster_test/health.py"
+    source.write_text(source.read_text() + "\n# a release\n")
+    tag = deployed.commit("A release")
+    make(deployed.project, "image")
+    make(deployed.project, "push")
+    with steady_load(deployed.url, deployed.row):
+        printed = make(deployed.project, "deploy")
+        settled(deployed)
+    assert f":{tag}@sha256:" in printed
+    assert len(before | deployed.images()) == 2
+    with steady_load(deployed.url, deployed.row):
+        make(deployed.project, "rollback")
+        settled(deployed)
+    assert deployed.images() == before
+    make(deployed.project, "deploy")
+
+
+def test_the_same_release_again_changes_nothing(deployed: Deployed) -> None:
+    settled(deployed)
+    before = names(deployed)
+    make(deployed.project, "deploy")
+    assert names(deployed) == before
+
+
+def test_a_change_of_the_configuration_rolls_the_pods_without_a_failed_request(deployed: Deployed) -> None:
+    settled(deployed)
+    before = names(deployed)
+    with (
+        changed(deployed.project / "k8s/configmap.yaml", ("SERVE_LOG_LEVEL: info", "SERVE_LOG_LEVEL: debug")),
+        steady_load(deployed.url, deployed.row),
+    ):
+        make(deployed.project, "deploy")
+        settled(deployed)
+    assert not before & names(deployed)
+    deadline = time.monotonic() + 20
+    while '"level": "debug"' not in make(deployed.project, "logs") and time.monotonic() < deadline:
+        time.sleep(1)
+    assert '"level": "debug"' in make(deployed.project, "logs")
+    make(deployed.project, "deploy")
+    settled(deployed)
+
+
+def test_a_deleted_pod_is_replaced_without_a_failed_request(deployed: Deployed) -> None:
+    settled(deployed)
+    victim = sorted(names(deployed))[0]
+    with steady_load(deployed.url, deployed.row):
+        deployed.kubectl("delete", "pod", victim)
+        settled(deployed)
+    assert victim not in names(deployed)
+    assert len(names(deployed)) == 2
+
+
+def test_a_drain_takes_one_pod_at_a_time_without_a_failed_request(deployed: Deployed) -> None:
+    settled(deployed)
+    before = names(deployed)
+    nodes = sorted({pod["spec"]["nodeName"] for pod in deployed.pods()})
+    single = len(deployed.get("nodes")["items"]) == 1
+    selector = f"app.kubernetes.io/name={NAME}"
+    options = ("--pod-selector", selector, "--delete-emptydir-data", "--ignore-daemonsets", "--timeout", "30s")
+    with steady_load(deployed.url, deployed.row):
+        try:
+            # With a single node nothing can take the evicted pod's place, so the budget must hold the second one back.
+            printed = run("kubectl", "drain", nodes[0], *options, cwd=deployed.project, code=1 if single else 0)
+            if single:
+                assert "violate the pod's disruption budget" in printed
+                assert len(before & names(deployed)) == 1
+        finally:
+            run("kubectl", "uncordon", nodes[0], cwd=deployed.project)
+        settled(deployed)
+    assert len(names(deployed)) == 2
+
+
+def test_every_file_can_be_applied_by_itself(deployed: Deployed) -> None:
+    settled(deployed)
+    kustomization = (deployed.project / "k8s/kustomization.yaml").read_text()
+    files = re.findall(r"^  - (\S+\.yaml)$", kustomization, re.MULTILINE)
+    assert len(files) == 8
+    with steady_load(deployed.url, deployed.row):
+        for name in files:
+            deployed.kubectl("apply", "--filename", f"k8s/{name}")
+        settled(deployed)
+    assert {image.rpartition(":")[2] for image in deployed.images()} == {"0.1.0"}
+    deployed.kubectl("apply", "--dry-run=server", "--filename", "k8s/secret.example.yaml")
+    make(deployed.project, "deploy")
+    settled(deployed)
+
+
+def test_an_api_key_in_a_secret_is_asked_for(deployed: Deployed) -> None:
+    settled(deployed)
+    deployed.kubectl("create", "secret", "generic", NAME, "--from-literal=serve_api_key=a-key-for-tests")
+    try:
+        deployed.kubectl("rollout", "restart", f"deployment/{NAME}")
+        settled(deployed)
+        command = ("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"{deployed.url}/model")
+        assert run(*command, cwd=deployed.project) == "401"
+        assert run(*command, "-H", "X-API-Key: a-key-for-tests", cwd=deployed.project) == "200"
+    finally:
+        deployed.kubectl("delete", "secret", NAME)
+        deployed.kubectl("rollout", "restart", f"deployment/{NAME}")
+        settled(deployed)
+    wait_until_ready(deployed.url)
+
+
+def test_status_shows_what_runs(deployed: Deployed) -> None:
+    printed = make(deployed.project, "status")
+    for thing in ("deployment.apps", "pod/", "service/", "horizontalpodautoscaler.autoscaling", "poddisruptionbudget"):
+        assert f"{thing}" in printed
+    assert get(f"{deployed.url}/readyz") == {"status": "ready"}
+
+
+@pytest.mark.parametrize("target", ["run", "image"])
+def test_image_is_one_variable_for_all_tasks(deployed: Deployed, target: str) -> None:
+    printed = run("make", "-n", target, "IMAGE=host:5000/team/other:7", cwd=deployed.project)
+    assert "'host:5000/team/other:7'" in printed

@@ -1,0 +1,119 @@
+"""Releases that cannot work: `make deploy` says what is wrong and how to mend it, and the old pods serve on."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.conftest import NAME, Deployed
+from tests.cluster.load import steady_load
+from tests.cluster.test_release import changed, settled
+from tests.conftest import run
+from tests.project.conftest import make
+
+
+@pytest.fixture(autouse=True)
+def mended(deployed: Deployed) -> Iterator[None]:
+    """Before and after each test the good release serves."""
+    make(deployed.project, "deploy")
+    settled(deployed)
+    yield
+    make(deployed.project, "deploy")
+
+
+def refused(deployed: Deployed, *arguments: str) -> str:
+    """What a deploy prints that fails while the old pods answer every request."""
+    before = deployed.images()
+    with steady_load(deployed.url, deployed.row):
+        printed = make(deployed.project, "deploy", *arguments, code=2)
+    assert before <= deployed.images()
+    assert len([line for line in printed.splitlines() if line.startswith("error: ")]) == 1
+    return printed
+
+
+def test_an_image_that_is_not_there(deployed: Deployed) -> None:
+    printed = refused(deployed, "IMAGE=localhost:5000/copier-mlops-test/cluster-test:none")
+    assert "error: the image localhost:5000/copier-mlops-test/cluster-test:none cannot be pulled" in printed
+    assert "`make image push`, or say which with IMAGE=" in printed
+
+
+def test_a_model_that_does_not_load(deployed: Deployed, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(deployed.project, broken, symlinks=True, ignore=shutil.ignore_patterns(".venv"))
+    model = broken / "model/model.onnx"
+    model.write_bytes(model.read_bytes()[:1_000])
+    image = "localhost:5000/copier-mlops-test/cluster-test:broken"
+    run("docker", "build", "--quiet", "--tag", image, ".", cwd=broken)
+    run("docker", "push", "--quiet", image, cwd=broken)
+    deadline = ("progressDeadlineSeconds: 120", "progressDeadlineSeconds: 15")
+    with changed(deployed.project / "k8s/deployment.yaml", deadline):
+        printed = refused(deployed, f"IMAGE={image}")
+    assert "runs, but does not become ready" in printed
+    assert "model/model.onnx is no readable ONNX model" in printed
+    assert "Readiness probe failed" in printed
+
+
+def test_a_server_that_ends_at_once(deployed: Deployed) -> None:
+    with changed(deployed.project / "k8s/configmap.yaml", ("SERVE_LOG_LEVEL: info", "SERVE_LOG_LEVEL: loud")):
+        printed = refused(deployed)
+    assert "the server ends with code 1" in printed
+    assert "setting log_level ([serve] log_level in config.toml, or SERVE_LOG_LEVEL in the environment)" in printed
+
+
+def test_a_configmap_that_is_not_there(deployed: Deployed) -> None:
+    reference = f"configMapRef:\n                name: {NAME}"
+    with changed(deployed.project / "k8s/deployment.yaml", (reference, f"{reference}-gone")):
+        tag = run("git", "describe", "--always", "--abbrev=12", cwd=deployed.project).strip()
+        image = f"localhost:5000/copier-mlops-test/cluster-test:{tag}"
+        early = run("make", "check-k8s", cwd=deployed.project, code=2)
+        assert f"there is no ConfigMap '{NAME}-gone'" in early
+        printed = run(".venv/bin/python", "tools/deploy.py", image, cwd=deployed.project, code=1)
+    assert f"there is no ConfigMap '{NAME}-gone'; list its file in k8s/kustomization.yaml, or apply it" in printed
+
+
+def test_a_secret_that_is_not_there(deployed: Deployed) -> None:
+    with changed(deployed.project / "k8s/deployment.yaml", ("optional: true", "optional: false")):
+        printed = refused(deployed)
+    assert f"there is no Secret '{NAME}'; make it as k8s/secret.example.yaml says, or mark it optional" in printed
+
+
+def test_pods_that_no_node_has_room_for(deployed: Deployed) -> None:
+    room = ("cpu: 100m", "cpu: 1000"), ('cpu: "1"', 'cpu: "1000"')
+    with changed(deployed.project / "k8s/deployment.yaml", *room):
+        printed = refused(deployed)
+    assert "no node has room for a pod" in printed
+    assert "lower what k8s/deployment.yaml requests" in printed
+
+
+def test_pods_that_the_namespace_refuses(deployed: Deployed) -> None:
+    weak = ("allowPrivilegeEscalation: false", "allowPrivilegeEscalation: true")
+    with changed(deployed.project / "k8s/deployment.yaml", weak):
+        early = run("make", "deploy", cwd=deployed.project, code=2)
+        assert "securityContext.allowPrivilegeEscalation must be false" in early
+        tag = run("git", "describe", "--always", "--abbrev=12", cwd=deployed.project).strip()
+        image = f"localhost:5000/copier-mlops-test/cluster-test:{tag}"
+        printed = run(".venv/bin/python", "tools/deploy.py", image, cwd=deployed.project, code=1)
+    assert "the cluster refuses the pods: " in printed
+    assert 'violates PodSecurity "restricted' in printed
+
+
+def test_without_a_cluster(deployed: Deployed) -> None:
+    printed = run("make", "deploy", "KUBECONFIG=/none", cwd=deployed.project, code=2)
+    assert "error: kubectl reaches no cluster" in printed
+    assert "set KUBECONFIG, or make one with `make cluster`" in printed
+
+
+def test_without_metrics_the_autoscaler_is_blind_and_deploy_says_so(deployed: Deployed, tmp_path: Path) -> None:
+    kubectl = shutil.which("kubectl")
+    (tmp_path / "kubectl").write_text(
+        f'#!/bin/sh\ncase "$*" in *metrics.k8s.io*) exit 1;; *) exec {kubectl} "$@";; esac\n'
+    )
+    (tmp_path / "kubectl").chmod(0o755)
+    command = f'PATH="{tmp_path}:$PATH" make deploy'
+    printed = run("bash", "-c", command, cwd=deployed.project)
+    assert "warning: this cluster has no metrics-server, so k8s/autoscale.yaml cannot see any use" in printed
+    assert "ok  deployment/" in printed
+    assert "no metrics-server" not in make(deployed.project, "deploy")
