@@ -69,7 +69,11 @@ class Deployed:
         """Commit everything; returns the image's tag, as the Makefile makes it."""
         run("git", "add", "--all", cwd=self.project)
         run("git", "commit", "-q", "--allow-empty", "-m", message, cwd=self.project)
-        return run("git", "describe", "--always", "--abbrev=12", cwd=self.project).strip()
+        return run("git", "rev-parse", "--short=12", "HEAD", cwd=self.project).strip()
+
+    def image(self) -> str:
+        """The image that `make` would deploy."""
+        return run("make", "-s", "--eval", "which: ; @echo $(IMAGE)", "which", cwd=self.project).strip()
 
 
 @pytest.fixture(scope="session")

@@ -76,7 +76,7 @@ def ready(url: str, name: str) -> str:
 
 def wait_until_health(name: str, wanted: str, seconds: float = 2 * START) -> None:
     """Wait until Docker reports a health status."""
-    wait_for(lambda: state(name)["Health"]["Status"] == wanted, seconds, lambda: about(name))
+    wait_for(lambda: state(name).get("Health", {}).get("Status") == wanted, seconds, lambda: about(name))
 
 
 def state(name: str) -> Any:

@@ -6,8 +6,6 @@ import shlex
 import threading
 from pathlib import Path
 
-import pytest
-
 from tests.conftest import run
 from tests.image.conftest import duplicate
 from tests.image.engine import REGISTRY, SLUG, docker, inspect, ready, removed, slow_request, state, status
@@ -77,9 +75,6 @@ def check_stopped(name: str) -> None:
     assert (ended["Status"], ended["ExitCode"], ended["OOMKilled"]) == ("exited", 0, False)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="process 1 ignores SIGTERM until run_serve has its handler, and the imports come first"
-)
 def test_stopping_right_after_the_start_exits_0(image: str, project: Path) -> None:
     with removed(SLUG):
         make(project, "run", f"IMAGE={image}", f"PORT={free_port()}")

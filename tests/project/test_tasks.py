@@ -133,3 +133,7 @@ def test_the_hooks_call_the_tasks(prepared: Prepared) -> None:
     run(".venv/bin/pre-commit", "validate-config", cwd=project)
     text = (project / ".pre-commit-config.yaml").read_text()
     assert re.findall(r"entry: (.*)", text) == ["make lint", "make test"]
+    make(project, "hooks")
+    installed = {name: (project / f".git/hooks/{name}").read_text() for name in ("pre-commit", "pre-push")}
+    assert all("pre_commit" in hook for hook in installed.values())
+    run(".venv/bin/pre-commit", "uninstall", cwd=project)

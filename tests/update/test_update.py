@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import copier
@@ -35,9 +37,9 @@ def release(template: Path, version: str) -> None:
 
 def release_second(template: Path) -> None:
     """A second version, with changes next to what users edit, a new file and a new question."""
-    edit(template / "template/Makefile", "help: ## show this list", "help: ## show this list of tasks")
+    edit(template / "template/Makefile.jinja", "help: ## show this list", "help: ## show this list of tasks")
     edit(template / "template/README.md.jinja", "## The API\n", "## The API, version 2\n")
-    edit(template / "template/config.toml.jinja", "port = 8080", "port = 9999")
+    edit(template / "template/config.toml.jinja", "port = {{ port }}", "port = 9999")
     edit(template / "template/pyproject.toml.jinja", '"ruff>=0.14.8"', '"ruff>=0.15"')
     for pipeline in (template / "template/src").rglob("pipeline.py"):
         edit(pipeline, '"""An unfitted pipeline for', '"""An unfitted scikit-learn pipeline for')
@@ -98,6 +100,17 @@ def test_edits_and_answers_stay_and_news_arrive(template: Path, project: Path) -
     answers = yaml.safe_load((project / ".copier-answers.yml").read_text())
     assert answers["_commit"] == SECOND
     assert (answers["project_name"], answers["estimator"], answers["news"]) == ("Mine", "linear", True)
+
+
+def test_make_update_is_the_same(template: Path, project: Path) -> None:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    run("make", "setup", cwd=project, PATH=path)
+    commit(project, "Locked")
+    release_second(template)
+    assert "has its template's changes" in run("make", "update", cwd=project, PATH=path)
+    assert run("git", "ls-files", "-u", cwd=project) == ""
+    assert (project / "NEWS.md").read_text() == "# News of Mine\n"
+    assert "max_iter=5_000" in (project / "src/mine/pipeline.py").read_text()
 
 
 def test_what_users_own_is_not_touched(template: Path, project: Path) -> None:

@@ -180,7 +180,7 @@ def run_train(arguments: argparse.Namespace) -> None:
 
 def run_serve(arguments: argparse.Namespace) -> None:
     """`serve`: run the server until it is told to stop."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the server has handlers of its own
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the server has a handler of its own
     from . import server
 
     configured = settings.load(settings.ServeSettings, host=arguments.host, port=arguments.port)
