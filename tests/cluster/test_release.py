@@ -167,6 +167,9 @@ def test_every_file_can_be_applied_by_itself(deployed: Deployed) -> None:
         settled(deployed)
     assert {image.rpartition(":")[2] for image in deployed.images()} == {"0.1.0"}
     deployed.kubectl("apply", "--dry-run=server", "--filename", "k8s/secret.example.yaml")
+    deployed.kubectl("apply", "--kustomize", "k8s")
+    settled(deployed)
+    assert len(names(deployed)) == 2
     make(deployed.project, "deploy")
     settled(deployed)
 

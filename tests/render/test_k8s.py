@@ -178,5 +178,30 @@ def test_no_secret_is_applied(render: Render) -> None:
     assert (render() / "k8s/secret.example.yaml").exists()
 
 
-def test_the_script_for_a_cluster_is_shell(render: Render) -> None:
-    run("sh", "-n", "tools/cluster.sh", cwd=render())
+def test_a_cluster_is_made_with_a_registry_and_metrics(render: Render, tmp_path: Path) -> None:
+    """With programs that only say how they were called: kind's node image comes from outside."""
+    for program in ("docker", "kind", "kubectl"):
+        stub = tmp_path / program
+        answers = 'case "$*" in "get nodes"*) echo node-1;; *inspect*) echo none;; esac'
+        stub.write_text(
+            f'#!/bin/sh\necho "{program} $*" >> {tmp_path}/calls\n[ -t 0 ] || cat >> {tmp_path}/input\n{answers}\n'
+        )
+        stub.chmod(0o755)
+    project = render(node_port=31000)
+    printed = run("sh", "tools/cluster.sh", cwd=project, PATH=f"{tmp_path}:/usr/bin:/bin")
+    assert printed.splitlines()[-1] == "ok  cluster loan-offers; next: make image push deploy"
+    calls = (tmp_path / "calls").read_text()
+    steps = (
+        "docker run",
+        "kind create cluster --name loan-offers",
+        "docker exec",
+        "kubectl apply",
+        "kubectl --namespace",
+    )
+    assert [calls.index(step) for step in steps] == sorted(calls.index(step) for step in steps)
+    assert "+ kind create cluster --name loan-offers --config -" in printed
+    assert "hostPort: 31000" in (tmp_path / "input").read_text()
+    for program in ("docker", "kind", "kubectl"):
+        (tmp_path / program).unlink()
+    told = run("/bin/sh", "tools/cluster.sh", cwd=project, code=1, PATH=str(tmp_path))
+    assert told.startswith("error: docker is not installed")
