@@ -225,13 +225,14 @@ def shown(document: Any) -> str:
 
 def closing(destination: Path, project: Path, seconds: float) -> str:
     """What there is now, and what to do next."""
-    name = yaml.safe_load((project / ".copier-answers.yml").read_text(encoding="utf-8"))["project_name"]
+    answers = yaml.safe_load((project / ".copier-answers.yml").read_text(encoding="utf-8"))
+    name, port = answers["project_name"], answers["port"]
     return f"""
 {name} works: made, trained and asked in {seconds:.0f} s. Nothing is left running. Next:
 
   cd {shlex.quote(str(destination))}
   git add . && git commit -m "Start from the template"
-  make serve      # the API, with forms on http://127.0.0.1:8080/docs
+  make serve      # the API, with forms on http://127.0.0.1:{port}/docs
   make contract DATA=your.csv TARGET=column && make train     # your own data
   make help       # everything else
 """

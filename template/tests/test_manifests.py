@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import check_k8s
-from deploy import progress_of, with_image
+from deploy import DeployError, progress_of, release, with_image
 from diagnosis import SHOWN_EVENTS, trouble_of
 from manifests import Document, Manifests, is_kustomize, read
 
@@ -536,8 +536,8 @@ OPERATION_CASES: dict[str, tuple[Mutation, Expected]] = {
         "the server listens on SERVE_PORT 1, the container on ",
     ),
     "more threads than cores": (
-        put(of("ConfigMap"), "5000", "data", "SERVE_THREADS"),
-        "SERVE_THREADS 5000 is more than the ",
+        put(of("ConfigMap"), "256", "data", "SERVE_THREADS"),
+        "SERVE_THREADS 256 is more than the ",
     ),
     "no wait before the end": (drop(server, "lifecycle"), "lifecycle.preStop.sleep is missing"),
     "an end that comes too early": (
@@ -554,7 +554,22 @@ OPERATION_CASES: dict[str, tuple[Mutation, Expected]] = {
     ),
     "a grace that is no number": (
         put(of("ConfigMap"), "20s", "data", "SERVE_GRACE_SECONDS"),
-        "SERVE_GRACE_SECONDS must be a number of seconds, not 20s",
+        (
+            "SERVE_GRACE_SECONDS must be a number of seconds, not 20s",
+            "SERVE_GRACE_SECONDS: Input should be a valid int",
+        ),
+    ),
+    "a setting that the server does not know": (
+        put(of("ConfigMap"), "3", "data", "SERVE_MAXROWS"),
+        "the server has no setting SERVE_MAXROWS",
+    ),
+    "a setting that the server refuses": (
+        put(of("ConfigMap"), "verbose", "data", "SERVE_LOG_LEVEL"),
+        "SERVE_LOG_LEVEL: Input should be 'debug', 'info', 'warning' or 'error', not 'verbose'",
+    ),
+    "a key in git": (
+        put(of("ConfigMap"), "open sesame", "data", "SERVE_API_KEY"),
+        "SERVE_API_KEY is a secret and must not be in git",
     ),
     "a rollout that takes good pods away": (
         put(of("Deployment"), 1, "spec", "strategy", "rollingUpdate", "maxUnavailable"),
@@ -665,6 +680,10 @@ FILE_CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no kustomization": (lambda folder: (folder / "kustomization.yaml").unlink(), "kustomization.yaml is missing"),
     "a file that is not listed": (extra_settings, "kustomization.yaml: extra.yaml is there, but not listed"),
     "a file that is not there": (lambda folder: listing(folder, "gone.yaml"), "gone.yaml is listed, but not there"),
+    "an example that is applied": (
+        lambda folder: listing(folder, "secret.example.yaml"),
+        "secret.example.yaml is an example and must not be applied",
+    ),
     "a file that is listed twice": (
         lambda folder: listing(folder, "deployment.yaml"),
         "deployment.yaml is listed twice",
@@ -961,6 +980,34 @@ def test_the_trouble_of_a_pod_says_what_is_wrong_and_how_to_mend_it(
 )
 def test_a_pod_that_needs_only_time_is_in_no_trouble(pod: Document, events: Documents) -> None:
     assert trouble_of(rollout({"type": "Progressing", "reason": "ReplicaSetUpdated"}), [pod], events) is None
+
+
+@pytest.mark.parametrize(
+    ("message", "what", "fix"),
+    [
+        (
+            '0/1 nodes are available: persistentvolumeclaim "models" not found.',
+            "there is no PersistentVolumeClaim 'models'",
+            "make it with the storage",
+        ),
+        ("pod has unbound immediate PersistentVolumeClaims", "a volume claim is not bound", "kubectl get pvc"),
+        ("0/1 nodes: 1 Insufficient memory.", "no node has room for a pod", "lower what k8s/deployment.yaml requests"),
+        ("0/1 nodes: 1 node(s) didn't match Pod's node affinity/selector", "no node fits a pod", "nodeSelector"),
+    ],
+)
+def test_what_keeps_a_pod_from_a_node_is_told_apart(message: str, what: str, fix: str) -> None:
+    pod = unschedulable()
+    pod["status"]["conditions"][0]["message"] = message
+    found = trouble_of(rollout(), [pod], [])
+    assert found is not None
+    assert what in found.what
+    assert fix in found.fix
+
+
+def test_an_image_that_is_none_is_refused_before_anything_is_applied() -> None:
+    for image in ("", "Bad_Name", "a b", "registry/name:tag:tag", "-x"):
+        with pytest.raises(DeployError, match="names no image: write IMAGE=registry/name:tag"):
+            release(image)
 
 
 def test_pods_that_the_cluster_refuses_are_final_trouble_without_a_pod() -> None:

@@ -9,20 +9,23 @@ With `-` it reads manifests from standard input: `kubectl kustomize k8s | python
 from __future__ import annotations
 
 import ast
+import importlib
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import yaml
 
 import link_rules
 import operation_rules
 import pod_rules
-from manifests import Document, Manifests, StrictLoader, at, is_kustomize, read
+from manifests import Document, Manifests, StrictLoader, at, is_kustomize, label, read
 
 ROOT = Path(__file__).resolve().parents[1]
 K8S = Path("k8s")
 EXAMPLES = "*.example.yaml"
+PREFIX = "SERVE_"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -74,6 +77,7 @@ def piped() -> Iterator[str]:
 
 def check(manifests: Manifests) -> Iterator[str]:
     """What the rules say."""
+    yield from settings(manifests)
     yield from pod_rules.check(manifests)
     yield from link_rules.check(manifests)
     yield from operation_rules.check(manifests)
@@ -92,6 +96,8 @@ def listed(folder: Path) -> Iterator[str]:
     patches = [patch["path"] for patch in document.get("patches") or () if "path" in patch]
     names = [*(document.get("resources") or ()), *patches]
     present = {file.name for file in set(folder.glob("*.yaml")) - set(folder.glob(EXAMPLES))} - {path.name}
+    examples = sorted({file.name for file in folder.glob(EXAMPLES)} & set(map(str, names)))
+    yield from (f"{path}: {name} is an example and must not be applied: take it off the list" for name in examples)
     yield from (f"{path}: {name} is listed, but not there" for name in names if not (folder / str(name)).exists())
     yield from (f"{path}: {name} is listed twice" for name in sorted({n for n in names if names.count(n) > 1}))
     yield from (f"{path}: {name} is there, but not listed" for name in sorted(present - set(names)))
@@ -100,6 +106,31 @@ def listed(folder: Path) -> Iterator[str]:
         for name in document.get("components") or ()
         if not (folder / name / path.name).is_file()
     )
+
+
+def settings(manifests: Manifests) -> Iterator[str]:
+    """The server knows each setting in a ConfigMap, takes its value, and would not find a secret there."""
+    (file,) = (ROOT / "src").glob("*/settings.py")
+    sys.path.insert(0, str(ROOT / "src"))
+    module = importlib.import_module(f"{file.parent.name}.settings")
+    for document in manifests.of("ConfigMap"):
+        given = {str(key): value for key, value in (document.get("data") or {}).items() if str(key).startswith(PREFIX)}
+        for key, value in given.items():
+            field = key.removeprefix(PREFIX).lower()
+            if field not in module.ServeSettings.model_fields:
+                yield f"{label(document)}: the server has no setting {key}"
+            elif field == "api_key":
+                yield f"{label(document)}: {key} is a secret and must not be in git; see secret.example.yaml"
+            elif problem := _refused(module, field, value):
+                yield f"{label(document)}: {key}: {problem}"
+
+
+def _refused(module: ModuleType, field: str, value: object) -> str | None:
+    try:
+        module.load(module.ServeSettings, **{field: value})
+    except Exception as error:  # the project's own UserError, which is known only by its module
+        return str(error).partition(": ")[2]
+    return None
 
 
 def routes() -> frozenset[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -20,12 +21,14 @@ import yaml
 
 from diagnosis import Trouble, trouble_of
 from manifests import Document, at, name
+from pod_rules import IMAGE
 
 SERVER = "server"
 POLL_SECONDS = 1.0
 LONGEST_SECONDS = 300
 PATIENCE_SECONDS = 15
 LOG_LINES = 15
+COMMAND_SECONDS = 120
 METRICS = "/apis/metrics.k8s.io/v1beta1"
 
 
@@ -36,10 +39,14 @@ class DeployError(Exception):
 def main(arguments: Sequence[str]) -> int:
     """Deploy; returns the exit code."""
     parser = argparse.ArgumentParser(description="Apply k8s/ with an image and wait until it serves.")
-    parser.add_argument("image")
+    parser.add_argument("image", nargs="?", default="")
     parser.add_argument("--render", action="store_true", help="print what would be applied")
+    parser.add_argument("--rollback", action="store_true", help="go back to the release before instead")
     parsed = parser.parse_args(arguments)
     try:
+        if parsed.rollback:
+            rollback(manifests())
+            return 0
         documents = release(parsed.image)
         if parsed.render:
             print(yaml.safe_dump_all(documents, sort_keys=False), end="")
@@ -57,11 +64,21 @@ def main(arguments: Sequence[str]) -> int:
 # --- what to apply
 
 
-def release(image: str) -> list[Document]:
-    """What kustomize makes of `k8s/`, with this image in the server."""
+def manifests() -> list[Document]:
+    """What kustomize makes of `k8s/`."""
     built = command("kubectl", "kustomize", "k8s")
-    documents = [document for document in yaml.safe_load_all(built) if document]
-    return [with_image(document, pinned(image)) for document in documents]
+    return [document for document in yaml.safe_load_all(built) if document]
+
+
+def release(image: str) -> list[Document]:
+    """The manifests with this image in the server.
+
+    Raises:
+        DeployError: the image is none, or was built here and not pushed.
+    """
+    if not IMAGE.fullmatch(image):
+        raise DeployError(f"{image!r} names no image: write IMAGE=registry/name:tag, the name in lower case")
+    return [with_image(document, pinned(image)) for document in manifests()]
 
 
 def with_image(document: Document, image: str) -> Document:
@@ -76,7 +93,11 @@ def with_image(document: Document, image: str) -> Document:
 
 
 def pinned(image: str) -> str:
-    """The image by its digest, where Docker on this machine knows it from a push or a pull; else as it is."""
+    """The image by its digest, where Docker on this machine knows it from a push or a pull; else as it is.
+
+    Raises:
+        DeployError: the image was built here and not pushed: the registry has none, or another one of this name.
+    """
     if "@" in image or shutil.which("docker") is None:
         return image
     found = subprocess.run(
@@ -85,6 +106,8 @@ def pinned(image: str) -> str:
     repository = image.rsplit(":", 1)[0] if ":" in image.rsplit("/", 1)[-1] else image
     digests: list[str] = json.loads(found.stdout or "[]") if not found.returncode else []
     digest = next((item.partition("@")[2] for item in digests if item.partition("@")[0] == repository), "")
+    if not found.returncode and not digest:
+        raise DeployError(f"the image {image} was built here, but not pushed: `make push`")
     return f"{image}@{digest}" if digest else image
 
 
@@ -102,11 +125,52 @@ def deploy(documents: list[Document]) -> None:
     image = next(c["image"] for c in deployment["spec"]["template"]["spec"]["containers"] if c["name"] == SERVER)
     reachable()
     print(f"deploy {image} to namespace {namespace}", flush=True)
-    print(command("kubectl", "apply", "--filename", "-", text=yaml.safe_dump_all(documents)), end="", flush=True)
+    apply(documents)
     if any(document.get("kind") == "HorizontalPodAutoscaler" for document in documents):
         warn_without_metrics()
     wait(namespace, target, least_pods(documents))
-    print(f"ok  deployment/{target} serves; `make status` shows it, `make rollback` takes it back")
+    where = [f" on port {port} of each node" for port in node_ports(documents)]
+    print(f"ok  deployment/{target} serves{''.join(where)}; `make status` shows it, `make rollback` takes it back")
+
+
+def apply(documents: list[Document]) -> None:
+    """Hand the manifests to the cluster.
+
+    Raises:
+        DeployError: it refuses one of them.
+    """
+    applied = ["kubectl", "apply", "--filename", "-"]
+    done = subprocess.run(
+        applied, input=yaml.safe_dump_all(documents), capture_output=True, text=True, timeout=COMMAND_SECONDS
+    )
+    print(done.stdout, end="", flush=True)
+    if unknown := re.search(r'no matches for kind "(\w+)" in version "([^"]+)"', done.stderr):
+        raise DeployError(
+            f"this cluster knows no {unknown[1]} ({unknown[2]}): install what brings it, or take the component out of "
+            "k8s/kustomization.yaml; everything else is applied"
+        )
+    if done.returncode:
+        raise DeployError(f"the cluster refuses a manifest: {last_line(done.stderr)}")
+
+
+def node_ports(documents: list[Document]) -> list[int]:
+    """The node ports of the services."""
+    ports = [at(document, "spec", "ports") or [] for document in documents if document.get("kind") == "Service"]
+    return [port["nodePort"] for found in ports for port in found if "nodePort" in port]
+
+
+def rollback(documents: list[Document]) -> None:
+    """Go back to the release before, and wait as for a new one.
+
+    Raises:
+        DeployError: there is none, there is no cluster, or its pods do not become ready.
+    """
+    deployment = next(document for document in documents if document.get("kind") == "Deployment")
+    namespace, target = deployment["metadata"]["namespace"], name(deployment)
+    reachable()
+    print(command("kubectl", "rollout", "undo", f"deployment/{target}", "--namespace", namespace), end="", flush=True)
+    wait(namespace, target, least_pods(documents))
+    print(f"ok  deployment/{target} serves the release before; `make status` shows it")
 
 
 def reachable() -> None:
@@ -226,7 +290,7 @@ def command(*arguments: str, text: str | None = None) -> str:
     Raises:
         DeployError: it failed; with the last thing it said.
     """
-    done = subprocess.run(arguments, input=text, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(arguments, input=text, capture_output=True, text=True, timeout=COMMAND_SECONDS)
     if done.returncode:
         raise DeployError(f"`{' '.join(arguments[:3])}` failed: {last_line(done.stderr)}")
     return done.stdout

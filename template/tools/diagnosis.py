@@ -92,12 +92,22 @@ def _trouble_of_start(pod: Document, said: Sequence[str]) -> tuple[str, str, boo
         return None
     for condition in at(pod, "status", "conditions") or ():
         if condition.get("reason") == "Unschedulable":
-            fix = "free some, add a node, or lower what k8s/deployment.yaml requests"
-            return f"no node has room for a pod: {condition['message']}", fix, False
+            return *_unschedulable(str(condition["message"])), False
     for message in said:
         if absent := ABSENT.search(message):
             return *_absent(*absent.groups()), True
     return None
+
+
+def _unschedulable(message: str) -> tuple[str, str]:
+    """Why no node takes a pod: a claim, room, or what the pod asks of a node."""
+    if claim := re.search(r'persistentvolumeclaim "([^"]+)" not found', message):
+        return f"there is no PersistentVolumeClaim {claim[1]!r}", "make it with the storage that the cluster has"
+    if "unbound" in message:
+        return f"a volume claim is not bound: {message}", "see `kubectl get pvc`: the cluster has no such storage"
+    if "Insufficient" in message:
+        return f"no node has room for a pod: {message}", "free some, or lower what k8s/deployment.yaml requests"
+    return f"no node fits a pod: {message}", "mend its nodeSelector or tolerations, or prepare a node"
 
 
 def _absent(kind: Any, missing: Any) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.conftest import NAME, NAMESPACE, Deployed
+from tests.cluster.conftest import NAME, NAMESPACE, NODE_PORT, Deployed
 from tests.cluster.load import steady_load
 from tests.conftest import run
 from tests.heldout import differences, held_out
@@ -92,10 +92,11 @@ def test_a_new_image_replaces_the_old_one_without_a_failed_request(deployed: Dep
     with steady_load(deployed.url, deployed.row):
         printed = make(deployed.project, "deploy")
         settled(deployed)
-    assert f":{tag}@sha256:" in printed
+    assert re.search(rf":{tag}-[0-9a-f]{{8}}@sha256:", printed)
+    assert f"serves on port {NODE_PORT} of each node" in printed
     assert len(before | deployed.images()) == 2
     with steady_load(deployed.url, deployed.row):
-        make(deployed.project, "rollback")
+        assert "serves the release before" in make(deployed.project, "rollback")
         settled(deployed)
     assert deployed.images() == before
     make(deployed.project, "deploy")

@@ -40,6 +40,39 @@ def test_an_image_that_is_not_there(deployed: Deployed) -> None:
     assert "`make image push`, or say which with IMAGE=" in printed
 
 
+def test_an_image_that_was_not_pushed(deployed: Deployed) -> None:
+    image = "localhost:5000/copier-mlops-test/never-pushed:1"
+    run("docker", "build", "--quiet", "--tag", image, "--label", "never=pushed", ".", cwd=deployed.project)
+    printed = make(deployed.project, "deploy", f"IMAGE={image}", code=2)
+    assert f"error: the image {image} was built here, but not pushed: `make push`" in printed
+    run("docker", "rmi", image, cwd=deployed.project)
+
+
+def test_another_model_is_another_image(deployed: Deployed) -> None:
+    model = deployed.project / "model/model.onnx"
+    before, content = deployed.image(), model.read_bytes()
+    model.write_bytes(content + b"\x00")
+    assert deployed.image() != before
+    model.write_bytes(content)
+    assert deployed.image() == before
+
+
+def test_a_component_that_the_cluster_does_not_know(deployed: Deployed) -> None:
+    if "servicemonitors" in run("kubectl", "api-resources", "--output", "name", cwd=deployed.project):
+        pytest.skip("this cluster knows ServiceMonitor")
+    listed = ("components: []", "components: [components/service-monitor]")
+    with changed(deployed.project / "k8s/kustomization.yaml", listed):
+        printed = make(deployed.project, "deploy", code=2)
+    assert "error: this cluster knows no ServiceMonitor (monitoring.coreos.com/v1): install what brings it" in printed
+
+
+def test_logs_of_good_pods_are_shown_beside_a_bad_one(deployed: Deployed) -> None:
+    make(deployed.project, "deploy", "IMAGE=localhost:5000/copier-mlops-test/cluster-test:none", code=2)
+    printed = make(deployed.project, "logs")
+    assert "has no logs yet" in printed
+    assert '"message": "ready"' in printed
+
+
 def test_a_model_that_does_not_load(deployed: Deployed, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(deployed.project, broken, symlinks=True, ignore=shutil.ignore_patterns(".venv"))

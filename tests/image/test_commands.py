@@ -106,7 +106,7 @@ def test_uncommitted_work_is_not_labelled_as_a_commit(project: Path, tmp_path: P
     run("git", "add", "-A", cwd=folder)
     run("git", "commit", "-q", "-m", "First", cwd=folder)
     (folder / "config.toml").write_text("")
-    assert "-dirty'" in make(folder, "--dry-run", "push")
+    assert "-dirty-" in make(folder, "--dry-run", "push")
 
 
 def manifest(name: str, tag: str) -> str:

@@ -19,6 +19,7 @@ from .errors import UserError
 
 CONFIG = Path("config.toml")
 SECRETS = Path("/run/secrets")  # where Docker and k8s/deployment.yaml mount them, a file for each
+SHORTEST_KEY = 8
 SECTIONS = ("contract", "train", "serve")
 
 
@@ -28,6 +29,13 @@ def _file_name(path: Path) -> Path:
     return path
 
 
+def _long_enough(key: SecretStr) -> SecretStr:
+    if len(key.get_secret_value()) < SHORTEST_KEY:
+        raise ValueError(f"should have {SHORTEST_KEY} or more characters")
+    return key
+
+
+Key = Annotated[SecretStr, AfterValidator(_long_enough)]
 FilePath = Annotated[Path, AfterValidator(_file_name)]
 
 
@@ -93,7 +101,7 @@ class ServeSettings(ModelSettings):
     max_body_bytes: int = Field(default=8 * 2**20, ge=1)
     grace_seconds: int = Field(default=20, ge=0)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    api_key: SecretStr | None = Field(default=None, min_length=8)
+    api_key: Key | None = None
 
 
 S = TypeVar("S", bound=Section)
