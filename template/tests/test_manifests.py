@@ -263,6 +263,13 @@ def live_as_ready(documents: Documents) -> None:
     server(documents)["livenessProbe"]["httpGet"]["path"] = server(documents)["readinessProbe"]["httpGet"]["path"]
 
 
+def kept(amount: object) -> Mutation:
+    """A budget that says how many pods stay, and not how many may go."""
+    return lambda documents: of("PodDisruptionBudget")(documents).update(
+        spec={"minAvailable": amount, "selector": of("PodDisruptionBudget")(documents)["spec"]["selector"]}
+    )
+
+
 def kept_by_budget(documents: Documents) -> None:
     """As many pods as there are at least, where there is no autoscaler."""
     documents[:] = [found for found in documents if found["kind"] != "HorizontalPodAutoscaler"]
@@ -362,8 +369,14 @@ POD_CASES: dict[str, tuple[Mutation, Expected]] = {
         put(server, ["NET_BIND_SERVICE", "SYS_ADMIN", "CHOWN"], "securityContext", "capabilities", "add"),
         "capabilities.add must not hold SYS_ADMIN, CHOWN",
     ),
-    "a container that is user 0": (put(server, 0, "securityContext", "runAsUser"), "root again"),
-    "a container that may be root": (put(server, False, "securityContext", "runAsNonRoot"), "root again"),
+    "a container that is user 0": (
+        put(server, 0, "securityContext", "runAsUser"),
+        "must not give the container a user below",
+    ),
+    "a container that may be root": (
+        put(server, False, "securityContext", "runAsNonRoot"),
+        "must not give the container a user below",
+    ),
     "an init container with too many rights": (
         both(add_init_container, lambda documents: pod(documents)["initContainers"][0].pop("securityContext")),
         ("allowPrivilegeEscalation", "readOnlyRootFilesystem", "capabilities.drop"),
@@ -411,7 +424,10 @@ POD_CASES: dict[str, tuple[Mutation, Expected]] = {
         put(server, "gone", "livenessProbe", "httpGet", "port"),
         "livenessProbe: the container has no port 'gone'",
     ),
-    "a probe that kills a server that loads": (live_as_ready, "livenessProbe asks what readinessProbe asks"),
+    "a probe that kills a server that loads": (
+        live_as_ready,
+        "/readyz does not answer what this probe asks; use /livez",
+    ),
     "a mount without a volume": (
         append(server, {"name": "gone", "mountPath": "/more"}, "volumeMounts"),
         "volumeMounts: the pod has no volume 'gone'",
@@ -444,9 +460,9 @@ LINK_CASES: dict[str, tuple[Mutation, Expected]] = {
         "namespace 'elsewhere' should be ",
     ),
     "a document in no namespace": (drop(BUDGET, "metadata", "namespace"), "namespace None should be "),
-    "a word that waits": (put(BUDGET, "see TODO", "metadata", "annotations", "a"), "'TODO' is a placeholder"),
+    "a word that waits": (append(server, "see TODO", "args"), "'TODO' is a placeholder"),
     "brackets that wait": (
-        put(of("Ingress"), "api.<your-host>", "metadata", "annotations", "a"),
+        put(of("Ingress"), "api.<your-host>", "spec", "ingressClassName"),
         "'<your-host>' is a placeholder",
     ),
     "letters that wait in a list": (put(server, ["--key", "xxxx"], "args"), "'xxxx' is a placeholder"),
@@ -598,13 +614,15 @@ OPERATION_CASES: dict[str, tuple[Mutation, Expected]] = {
         "it measures ephemeral-storage against the request, and container 'server' requests none",
     ),
     "an autoscaler that wants too much": (
-        put(metric, 101, "resource", "target", "averageUtilization"),
-        "averageUtilization must be from 1 to 100, not 101",
+        put(metric, 0, "resource", "target", "averageUtilization"),
+        "averageUtilization must be a share of the request in per cent, not 0",
     ),
     "a budget that keeps every pod": (put(BUDGET, 0, "spec", "maxUnavailable"), "it never lets a pod go"),
-    "a budget that keeps all per cent": (put(BUDGET, "100%", "spec", "minAvailable"), "it never lets a pod go"),
+    "a budget that keeps all per cent": (kept("100%"), "it never lets a pod go"),
+    "a budget that keeps most per cent": (kept("90%"), "it never lets a pod go"),
+    "a budget that says both": (put(BUDGET, 0, "spec", "minAvailable"), "it must say one of"),
     "a budget that keeps what an autoscaler keeps": (
-        lambda documents: put(BUDGET, SCALER(documents)["spec"]["minReplicas"], "spec", "minAvailable")(documents),
+        lambda documents: kept(SCALER(documents)["spec"]["minReplicas"])(documents),
         "it never lets a pod go",
     ),
     "a budget that keeps all replicas": (kept_by_budget, "it never lets a pod go"),
@@ -656,6 +674,12 @@ def listing(folder: Path, *more: object) -> None:
     kustomization(folder, resources=[*yaml.safe_load(path.read_text(encoding="utf-8"))["resources"], *more])
 
 
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
 def extra_settings(folder: Path, **changed: object) -> None:
     """A file with a correct ConfigMap of its own, listed nowhere."""
     (folder / "extra.yaml").write_text(yaml.safe_dump(document(files(), "v1", "ConfigMap") | changed), encoding="utf-8")
@@ -680,6 +704,10 @@ FILE_CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no kustomization": (lambda folder: (folder / "kustomization.yaml").unlink(), "kustomization.yaml is missing"),
     "a file that is not listed": (extra_settings, "kustomization.yaml: extra.yaml is there, but not listed"),
     "a file that is not there": (lambda folder: listing(folder, "gone.yaml"), "gone.yaml is listed, but not there"),
+    "a ConfigMap whose changes roll nothing": (
+        lambda folder: replace(folder / "configmap.yaml", "needsHashSuffix: enabled", "other: enabled"),
+        "needsHashSuffix: enabled a change of it would not roll the pods",
+    ),
     "an example that is applied": (
         lambda folder: listing(folder, "secret.example.yaml"),
         "secret.example.yaml is an example and must not be applied",

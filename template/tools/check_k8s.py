@@ -20,12 +20,13 @@ import yaml
 import link_rules
 import operation_rules
 import pod_rules
-from manifests import Document, Manifests, StrictLoader, at, is_kustomize, label, read
+from manifests import Document, Manifests, StrictLoader, at, is_kustomize, label, name, read
 
 ROOT = Path(__file__).resolve().parents[1]
 K8S = Path("k8s")
 EXAMPLES = "*.example.yaml"
 PREFIX = "SERVE_"
+HASH = "internal.config.kubernetes.io/needsHashSuffix"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -44,6 +45,7 @@ def in_folder(folder: Path) -> Iterator[str]:
     examples, wrong = read(sorted(folder.glob(EXAMPLES)))
     base, problems = read(sorted(set(folder.glob("*.yaml")) - set(folder.glob(EXAMPLES))))
     yield from [*wrong, *problems]
+    yield from hashed(base)
     yield from listed(folder)
     applied = [document for document in base if not is_kustomize(document)]
     alone = list(check(Manifests(applied, examples, routes())))
@@ -57,14 +59,28 @@ def in_folder(folder: Path) -> Iterator[str]:
         yield from (f"{component.name}: {problem}" for problem in check(together) if problem not in alone)
 
 
+def hashed(documents: list[Document]) -> Iterator[str]:
+    """A ConfigMap's name changes with its data, so that a change rolls the pods."""
+    pods = [pod for pod in Manifests(documents).pods if pod.kind == "Deployment"]
+    used = {target for pod in pods for kind, target, *_ in link_rules.references_of(pod) if kind == "ConfigMap"}
+    for document in Manifests(documents).of("ConfigMap"):
+        if name(document) in used and at(document, "metadata", "annotations", HASH) != "enabled":
+            yield f"{label(document)}: without the annotation {HASH}: enabled a change of it would not roll the pods"
+
+
 def complete(document: Document) -> bool:
     """Whether a document stands for itself; a patch of a Deployment has no selector."""
     return document.get("kind") != "Deployment" or at(document, "spec", "selector") is not None
 
 
+def problems_of(documents: list[Document]) -> list[str]:
+    """What is wrong in documents that kustomize has built."""
+    examples, _ = read(sorted((ROOT / K8S).glob(EXAMPLES)))
+    return list(dict.fromkeys(check(Manifests(documents, examples, routes()))))
+
+
 def piped() -> Iterator[str]:
     """What is wrong in the manifests on standard input."""
-    examples, _ = read(sorted((ROOT / K8S).glob(EXAMPLES)))
     try:
         documents = [
             document for document in yaml.load_all(sys.stdin, Loader=StrictLoader) if isinstance(document, dict)
@@ -72,7 +88,7 @@ def piped() -> Iterator[str]:
     except yaml.YAMLError as error:
         yield f"standard input: no valid YAML: {' '.join(str(error).split())}"
         return
-    yield from check(Manifests(documents, examples, routes()))
+    yield from problems_of(documents)
 
 
 def check(manifests: Manifests) -> Iterator[str]:
@@ -97,14 +113,14 @@ def listed(folder: Path) -> Iterator[str]:
     names = [*(document.get("resources") or ()), *patches]
     present = {file.name for file in set(folder.glob("*.yaml")) - set(folder.glob(EXAMPLES))} - {path.name}
     examples = sorted({file.name for file in folder.glob(EXAMPLES)} & set(map(str, names)))
-    yield from (f"{path}: {name} is an example and must not be applied: take it off the list" for name in examples)
-    yield from (f"{path}: {name} is listed, but not there" for name in names if not (folder / str(name)).exists())
-    yield from (f"{path}: {name} is listed twice" for name in sorted({n for n in names if names.count(n) > 1}))
-    yield from (f"{path}: {name} is there, but not listed" for name in sorted(present - set(names)))
+    yield from (f"{path}: {file} is an example and must not be applied: take it off the list" for file in examples)
+    yield from (f"{path}: {file} is listed, but not there" for file in names if not (folder / str(file)).exists())
+    yield from (f"{path}: {file} is listed twice" for file in sorted({n for n in names if names.count(n) > 1}))
+    yield from (f"{path}: {file} is there, but not listed" for file in sorted(present - set(names)))
     yield from (
-        f"{path}: there is no component {name}"
-        for name in document.get("components") or ()
-        if not (folder / name / path.name).is_file()
+        f"{path}: there is no component {file}"
+        for file in document.get("components") or ()
+        if not (folder / file / path.name).is_file()
     )
 
 
@@ -113,16 +129,24 @@ def settings(manifests: Manifests) -> Iterator[str]:
     (file,) = (ROOT / "src").glob("*/settings.py")
     sys.path.insert(0, str(ROOT / "src"))
     module = importlib.import_module(f"{file.parent.name}.settings")
-    for document in manifests.of("ConfigMap"):
-        given = {str(key): value for key, value in (document.get("data") or {}).items() if str(key).startswith(PREFIX)}
-        for key, value in given.items():
-            field = key.removeprefix(PREFIX).lower()
-            if field not in module.ServeSettings.model_fields:
-                yield f"{label(document)}: the server has no setting {key}"
-            elif field == "api_key":
-                yield f"{label(document)}: {key} is a secret and must not be in git; see secret.example.yaml"
-            elif problem := _refused(module, field, value):
-                yield f"{label(document)}: {key}: {problem}"
+    given = [(label(document), document.get("data") or {}) for document in manifests.of("ConfigMap")]
+    for pod in manifests.pods:
+        own = [item for container in pod.containers for item in container.get("env") or () if "value" in item]
+        given.append((pod.owner, {item.get("name"): item["value"] for item in own}))
+    for where, values in given:
+        for key, value in values.items():
+            if str(key).startswith(PREFIX) and (problem := _setting_problem(module, str(key), value)):
+                yield f"{where}: {problem}"
+
+
+def _setting_problem(module: ModuleType, key: str, value: object) -> str | None:
+    field = key.removeprefix(PREFIX).lower()
+    if field not in module.ServeSettings.model_fields:
+        return f"the server has no setting {key}"
+    if field == "api_key":
+        return f"{key} is a secret and must not be in git; see secret.example.yaml"
+    problem = _refused(module, field, value)
+    return f"{key}: {problem}" if problem else None
 
 
 def _refused(module: ModuleType, field: str, value: object) -> str | None:

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 
 import yaml
 
+import check_k8s
 from diagnosis import Trouble, trouble_of
 from manifests import Document, at, name
 from pod_rules import IMAGE
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description="Apply k8s/ with an image and wait until it serves.")
     parser.add_argument("image", nargs="?", default="")
     parser.add_argument("--render", action="store_true", help="print what would be applied")
+    parser.add_argument("--unchecked", action="store_true", help="let the cluster find out what is wrong")
     parser.add_argument("--rollback", action="store_true", help="go back to the release before instead")
     parsed = parser.parse_args(arguments)
     try:
@@ -51,9 +53,14 @@ def main(arguments: Sequence[str]) -> int:
         if parsed.render:
             print(yaml.safe_dump_all(documents, sort_keys=False), end="")
             return 0
+        if not parsed.unchecked:
+            check(documents)
         deploy(documents)
     except DeployError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except subprocess.TimeoutExpired as error:
+        print(f"error: `{' '.join(error.cmd[:3])}` did not answer in {error.timeout:.0f} s", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted: the rollout goes on in the cluster; `make status` shows it", file=sys.stderr)
@@ -109,6 +116,19 @@ def pinned(image: str) -> str:
     if not found.returncode and not digest:
         raise DeployError(f"the image {image} was built here, but not pushed: `make push`")
     return f"{image}@{digest}" if digest else image
+
+
+def check(documents: list[Document]) -> None:
+    """The rules of `make check-k8s`, on what kustomize has made of the files, components and all.
+
+    Raises:
+        DeployError: they do not hold.
+    """
+    problems = check_k8s.problems_of(documents)
+    for problem in problems:
+        print(f"    {problem}", file=sys.stderr)
+    if problems:
+        raise DeployError(f"{len(problems)} problems in what kustomize makes of k8s/, see above; nothing is applied")
 
 
 # --- applying and waiting
@@ -175,7 +195,8 @@ def rollback(documents: list[Document]) -> None:
 
 def reachable() -> None:
     """There is a cluster, and it lets us in."""
-    done = subprocess.run(["kubectl", "get", "--raw", "/version"], capture_output=True, text=True, timeout=60)
+    command_line = ["kubectl", "get", "--raw", "/version", "--request-timeout", "15s"]
+    done = subprocess.run(command_line, capture_output=True, text=True, timeout=60)
     if done.returncode:
         raise DeployError(
             f"kubectl reaches no cluster ({last_line(done.stderr)}): set KUBECONFIG, or make one with `make cluster`"
@@ -263,7 +284,7 @@ def fail(namespace: str, trouble: Trouble) -> None:
     """
     if trouble.pod:
         for previous in ((), ("--previous",)):
-            options = ("--namespace", namespace, "--container", SERVER, "--tail", str(LOG_LINES), *previous)
+            options = ("--namespace", namespace, "--container", trouble.container, "--tail", str(LOG_LINES), *previous)
             done = subprocess.run(
                 ["kubectl", "logs", trouble.pod, *options], capture_output=True, text=True, timeout=60
             )

@@ -12,6 +12,7 @@ from manifests import Document, at, name
 IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 ABSENT = re.compile(r'(configmap|secret) "([^"]+)" not found')
 SHOWN_EVENTS = 5
+SERVER = "server"
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Trouble:
         pod: the name of the pod that shows it; empty when there is none.
         events: what Kubernetes said about the pod, newest last.
         final: waiting longer would not help.
+        container: the one whose logs say more.
     """
 
     what: str
@@ -31,6 +33,7 @@ class Trouble:
     pod: str = ""
     events: tuple[str, ...] = ()
     final: bool = False
+    container: str = SERVER
 
 
 def trouble_of(deployment: Document, pods: Sequence[Document], events: Sequence[Document]) -> Trouble | None:
@@ -39,7 +42,10 @@ def trouble_of(deployment: Document, pods: Sequence[Document], events: Sequence[
         said = tuple(message for event in _about(events, name(pod)) if (message := str(event.get("message"))))
         if found := _trouble_of_pod(pod, said):
             what, fix, final = found
-            return Trouble(what, fix, name(pod), tuple(dict.fromkeys(said))[-SHOWN_EVENTS:], final)
+            events_of_pod = tuple(dict.fromkeys(said))[-SHOWN_EVENTS:]
+            return Trouble(what, fix, name(pod), events_of_pod, final, _failing_container(pod))
+    if at(deployment, "status", "observedGeneration") != at(deployment, "metadata", "generation"):
+        return None  # what the conditions say is about the release before
     conditions = {item["type"]: item for item in at(deployment, "status", "conditions") or ()}
     refused = conditions.get("ReplicaFailure", {})
     if refused.get("status") == "True":
@@ -65,7 +71,7 @@ def _not_ready(pods: Sequence[Document], events: Sequence[Document]) -> Trouble:
 
 def _trouble_of_pod(pod: Document, said: Sequence[str]) -> tuple[str, str, bool] | None:
     """What is wrong, how to mend it, and whether waiting is in vain."""
-    for status in at(pod, "status", "containerStatuses") or ():
+    for status in _statuses(pod):
         waiting = at(status, "state", "waiting") or {}
         ended = at(status, "lastState", "terminated") or at(status, "state", "terminated") or {}
         reason, message = str(waiting.get("reason", "")), str(waiting.get("message", ""))
@@ -76,11 +82,9 @@ def _trouble_of_pod(pod: Document, said: Sequence[str]) -> tuple[str, str, bool]
         if ended.get("reason") == "OOMKilled":
             return "the server needs more memory than it may have", "raise memory in k8s/deployment.yaml", True
         if reason == "CrashLoopBackOff" or (ended and status.get("restartCount", 0) > 0):
-            return (
-                f"the server ends with code {ended.get('exitCode')}",
-                "see its logs above",
-                status["restartCount"] > 1,
-            )
+            what = "the server" if status.get("name", SERVER) == SERVER else f"container {status['name']!r}"
+            again = status["restartCount"] > 1
+            return f"{what} ends with code {ended.get('exitCode')}", "see its logs above", again
         if reason == "CreateContainerConfigError":
             return f"the container cannot be made: {message}", "mend k8s/deployment.yaml", False
     return _trouble_of_start(pod, said)
@@ -97,6 +101,21 @@ def _trouble_of_start(pod: Document, said: Sequence[str]) -> tuple[str, str, boo
         if absent := ABSENT.search(message):
             return *_absent(*absent.groups()), True
     return None
+
+
+def _statuses(pod: Document) -> list[Any]:
+    """Of all containers, those that run first included."""
+    found = pod.get("status") or {}
+    return [*(found.get("initContainerStatuses") or ()), *(found.get("containerStatuses") or ())]
+
+
+def _failing_container(pod: Document) -> str:
+    """The first container that has not come to run; an init container that is done has."""
+    for status in _statuses(pod):
+        done = at(status, "state", "terminated", "reason") == "Completed"
+        if not done and at(status, "state", "running") is None:
+            return str(status.get("name", SERVER))
+    return SERVER
 
 
 def _unschedulable(message: str) -> tuple[str, str]:

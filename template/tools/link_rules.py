@@ -10,6 +10,7 @@ from manifests import Document, Manifests, Pod, at, label, name, selects, string
 from pod_rules import port_values
 
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+DOTTED = ("ConfigMap", "Secret")  # whose names may be DNS subdomains
 VERSIONS = {
     "ConfigMap": "v1",
     "CronJob": "batch/v1",
@@ -18,6 +19,10 @@ VERSIONS = {
     "HTTPRoute": "gateway.networking.k8s.io/v1",
     "HorizontalPodAutoscaler": "autoscaling/v2",
     "Ingress": "networking.k8s.io/v1",
+    "LimitRange": "v1",
+    "ResourceQuota": "v1",
+    "Role": "rbac.authorization.k8s.io/v1",
+    "RoleBinding": "rbac.authorization.k8s.io/v1",
     "Job": "batch/v1",
     "Namespace": "v1",
     "NetworkPolicy": "networking.k8s.io/v1",
@@ -47,7 +52,8 @@ def identity(manifests: Manifests) -> Iterator[str]:
             yield f"{label(document)}: unknown kind {kind!r}; add it to VERSIONS in tools/link_rules.py if it is meant"
         elif document.get("apiVersion") != known:
             yield f"{label(document)}: apiVersion {document.get('apiVersion')!r} should be {known}"
-        if not LABEL.fullmatch(name(document)):
+        parts = name(document).split(".") if kind in DOTTED else [name(document)]
+        if not all(LABEL.fullmatch(part) for part in parts):
             yield f"{label(document)}: metadata.name {name(document)!r} is no RFC 1123 label"
         if label(document) in seen:
             yield f"{label(document)} stands there twice"
@@ -71,7 +77,7 @@ def namespaces(manifests: Manifests) -> Iterator[str]:
 def placeholders(manifests: Manifests) -> Iterator[str]:
     """No text is waiting to be replaced."""
     for document in manifests.documents:
-        for text in strings(document):
+        for text in strings({**document, "metadata": {"name": name(document)}}):
             if found := PLACEHOLDER.search(text):
                 yield f"{label(document)}: {found[0]!r} is a placeholder: put the real value there"
 
@@ -103,7 +109,7 @@ def selectors(manifests: Manifests) -> Iterator[str]:
 
 def _selectors(document: Document) -> Iterator[tuple[str, Mapping[str, str]]]:
     kind, spec = document.get("kind"), document.get("spec") or {}
-    if kind in ("Deployment", "PodDisruptionBudget"):
+    if kind in ("Deployment", "PodDisruptionBudget") and not at(spec, "selector", "matchExpressions"):
         yield "selector", at(spec, "selector", "matchLabels") or {}
     if kind == "Service":
         yield "selector", spec.get("selector") or {}
@@ -123,7 +129,7 @@ def references(manifests: Manifests) -> Iterator[str]:
         account = pod.spec.get("serviceAccountName")
         if account not in accounts:
             yield f"{pod.owner}: there is no ServiceAccount {account!r}"
-        for kind, target, key, optional in _references(pod):
+        for kind, target, key, optional in references_of(pod):
             yield from (f"{pod.owner}: {problem}" for problem in _missing(manifests, kind, target, key, optional))
 
 
@@ -137,7 +143,7 @@ def _missing(manifests: Manifests, kind: str, target: str, key: str | None, opti
         yield f"{kind} {target!r} has no key {key!r}"
 
 
-def _references(pod: Pod) -> Iterator[tuple[str, str, str | None, bool]]:
+def references_of(pod: Pod) -> Iterator[tuple[str, str, str | None, bool]]:
     """Kind, name, key and whether it may be absent, for each ConfigMap and Secret that a pod names."""
     kinds = {"configMap": "ConfigMap", "secret": "Secret"}
     for container in pod.containers:
@@ -166,6 +172,8 @@ def services(manifests: Manifests) -> Iterator[str]:
         for port in spec.get("ports") or ():
             target = port.get("targetPort", port.get("port"))
             pods = [pod for pod in manifests.pods if selects(spec.get("selector") or {}, pod)]
+            for pod in (pod for pod in pods if pod.kind != "Deployment"):
+                yield f"{label(service)}: it would send requests to {pod.owner}: give that other labels"
             if pods and not any(target in port_values(c) for pod in pods for c in pod.containers):
                 yield f"{label(service)}: the pods have no port {target!r}"
             if "nodePort" in port and spec.get("type") not in ("NodePort", "LoadBalancer"):

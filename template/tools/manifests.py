@@ -18,7 +18,7 @@ TEMPLATES = {
     "Job": ("spec", "template"),
     "CronJob": ("spec", "jobTemplate", "spec", "template"),
 }
-UNITS = {"": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18} | {
+UNITS = {"": 1.0, "n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18} | {
     "Ki": 2.0**10,
     "Mi": 2.0**20,
     "Gi": 2.0**30,
@@ -26,7 +26,7 @@ UNITS = {"": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15,
     "Pi": 2.0**50,
     "Ei": 2.0**60,
 }
-QUANTITY = re.compile(r"(\d+(?:\.\d+)?(?:e\d+)?)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?")
+QUANTITY = re.compile(r"((?:\d+(?:\.\d*)?|\.\d+)(?:e\d+)?)(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?")
 
 
 @dataclass(frozen=True)
@@ -153,10 +153,11 @@ def is_kustomize(document: Document) -> bool:
 
 
 def settings_of(manifests: Manifests, container: Mapping[str, Any]) -> dict[str, str]:
-    """The variables that a container gets from ConfigMaps."""
+    """The variables that a container gets from ConfigMaps, and those of its own, which win."""
     names = [at(item, "configMapRef", "name") for item in container.get("envFrom") or ()]
     maps = [document.get("data") or {} for document in manifests.of("ConfigMap") if name(document) in names]
-    return {key: value for data in maps for key, value in data.items()}
+    own = {str(item.get("name")): item["value"] for item in container.get("env") or () if "value" in item}
+    return {key: value for data in maps for key, value in data.items()} | own
 
 
 def strings(value: Any) -> Iterator[str]:

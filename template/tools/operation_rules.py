@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from manifests import Document, Manifests, Pod, at, label, name, quantity, settings_of
 
-SCHEDULE = re.compile(r"[\d*/,A-Za-z-]+( [\d*/,A-Za-z-]+){4}|@(yearly|monthly|weekly|daily|hourly)")
+SCHEDULE = re.compile(r"[\d*?/,A-Za-z-]+( [\d*?/,A-Za-z-]+){4}|@(yearly|annually|monthly|weekly|daily|midnight|hourly)")
 UNLIMITED = 1_000.0
 
 
@@ -47,8 +48,10 @@ def _threads(container: Mapping[str, Any], settings: Mapping[str, str]) -> Itera
 
 
 def _stop(pod: Pod, container: Mapping[str, Any], settings: Mapping[str, str]) -> Iterator[str]:
+    if not container.get("ports"):
+        return  # a sidecar
     wait = at(container, "lifecycle", "preStop", "sleep", "seconds")
-    if not wait:
+    if not at(container, "lifecycle", "preStop") or wait == 0:
         yield "lifecycle.preStop.sleep is missing: requests would reach a server that is gone"
     grace = str(settings.get("SERVE_GRACE_SECONDS", 20))
     if not grace.isdecimal():
@@ -64,7 +67,7 @@ def rollouts(manifests: Manifests) -> Iterator[str]:
     """A bad release never takes good pods away, and does not hang for ever."""
     for deployment in manifests.of("Deployment"):
         spec = deployment.get("spec") or {}
-        if at(spec, "strategy", "rollingUpdate", "maxUnavailable") != 0:
+        if at(spec, "strategy", "rollingUpdate", "maxUnavailable") not in (0, "0%"):
             yield f"{label(deployment)}: rollingUpdate.maxUnavailable must be 0: good pods stay until new ones serve"
         if not spec.get("progressDeadlineSeconds"):
             yield f"{label(deployment)}: progressDeadlineSeconds is missing: a bad release would wait for ten minutes"
@@ -100,8 +103,8 @@ def _measurable(metric: Mapping[str, Any], deployment: Document) -> Iterator[str
     for container in containers:
         if not at(container, "resources", "requests", str(measured)):
             yield f"it measures {measured} against the request, and container {container.get('name')!r} requests none"
-    if not isinstance(target, int) or not 1 <= target <= 100:
-        yield f"averageUtilization must be from 1 to 100, not {target}"
+    if at(metric, "resource", "target", "type") == "Utilization" and (not isinstance(target, int) or target < 1):
+        yield f"averageUtilization must be a share of the request in per cent, not {target}"
 
 
 def budgets(manifests: Manifests) -> Iterator[str]:
@@ -111,8 +114,16 @@ def budgets(manifests: Manifests) -> Iterator[str]:
     for budget in manifests.of("PodDisruptionBudget"):
         spec = budget.get("spec") or {}
         kept, gone = spec.get("minAvailable"), spec.get("maxUnavailable")
-        if gone in (0, "0%") or kept == "100%" or (isinstance(kept, int) and kept >= least):
+        if gone in (0, "0%") or (kept is not None and _share(kept, least) >= least):
             yield f"{label(budget)}: it never lets a pod go, so no node can be drained; use maxUnavailable: 1"
+        if (gone is None) == (kept is None):
+            yield f"{label(budget)}: it must say one of maxUnavailable and minAvailable"
+
+
+def _share(amount: Any, whole: int) -> int:
+    """A number of pods, or a percentage of them, rounded up as Kubernetes does."""
+    text = str(amount)
+    return math.ceil(int(text[:-1]) * whole / 100) if re.fullmatch(r"\d+%", text) else int(amount)
 
 
 def jobs(manifests: Manifests) -> Iterator[str]:

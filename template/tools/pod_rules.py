@@ -12,6 +12,7 @@ from typing import Any
 from manifests import Manifests, Pod, at, quantity
 
 LOWEST_USER = 10_000
+SERVER = "server"
 VOLUMES = frozenset(
     ("configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret")
 )
@@ -21,6 +22,12 @@ IMAGE = re.compile(
     r"(?:/[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*)*(?::[\w][\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?",
     re.ASCII,
 )
+# Ready: the model answers. Live: the process does, whatever it waits for; else a slow model would have it killed.
+PROBED = {
+    "startupProbe": ("/livez", "/readyz"),
+    "readinessProbe": ("/readyz",),
+    "livenessProbe": ("/livez",),
+}
 PORT_NAME = re.compile(r"(?=.{1,15}$)(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*")
 
 Container = Mapping[str, Any]
@@ -41,6 +48,11 @@ def pod_security(pod: Pod) -> Iterator[str]:
     if pod.spec.get("enableServiceLinks") is not False:
         yield "enableServiceLinks must be false: variables of other services could be taken for settings"
     yield from (f"{key} must not be true" for key in ("hostNetwork", "hostPID", "hostIPC") if pod.spec.get(key))
+    for what in ("containers", "volumes"):
+        names = [item.get("name") for item in pod.spec.get(what) or ()]
+        yield from (f"{what}: {name!r} stands there twice" for name in sorted({n for n in names if names.count(n) > 1}))
+    if pod.kind == "Deployment" and SERVER not in [item.get("name") for item in pod.spec.get("containers") or ()]:
+        yield f"there must be a container {SERVER!r}: `make deploy` gives it the image"
     for volume in pod.spec.get("volumes") or ():
         for kind in sorted(set(volume) - {"name"} - VOLUMES):
             yield f"volume {volume.get('name')!r}: {kind} is not allowed in a restricted namespace"
@@ -64,8 +76,8 @@ def container_security(container: Container) -> Iterator[str]:
         yield f"securityContext.capabilities.add must not hold {', '.join(added)}"
     if at(context, "seccompProfile", "type") not in (None, "RuntimeDefault", "Localhost"):
         yield "securityContext.seccompProfile.type must be RuntimeDefault"
-    if context.get("runAsUser") == 0 or context.get("runAsNonRoot") is False:
-        yield "securityContext must not make the container root again"
+    if context.get("runAsUser", LOWEST_USER) < LOWEST_USER or context.get("runAsNonRoot") is False:
+        yield f"securityContext must not give the container a user below {LOWEST_USER}"
 
 
 def image(container: Container) -> Iterator[str]:
@@ -81,7 +93,8 @@ def resources(container: Container) -> Iterator[str]:
     """Requests and limits are there, legal, and fit each other."""
     amounts = {part: at(container, "resources", part) or {} for part in ("requests", "limits")}
     for part, items in amounts.items():
-        yield from (f"resources.{part}.{key} is missing" for key in ("cpu", "memory") if key not in items)
+        needed = ("cpu", "memory") if part == "requests" else ("memory",)
+        yield from (f"resources.{part}.{key} is missing" for key in needed if key not in items)
         for key, value in items.items():
             if quantity(value) is None:
                 yield f"resources.{part}.{key}: {value!r} is no quantity: write 250m, 0.5, 512Mi or 1Gi"
@@ -125,10 +138,12 @@ def probes(container: Container, routes: frozenset[str]) -> Iterator[str]:
             yield f"{kind} is missing, or asks no path"
         elif probe.get("path") not in routes:
             yield f"{kind}: the application has no path {probe.get('path')!r}; it has {', '.join(sorted(routes))}"
+        elif probe["path"] not in PROBED[kind]:
+            yield f"{kind}: {probe['path']} does not answer what this probe asks; use {PROBED[kind][0]}"
+        if probe and probe.get("scheme", "HTTP") != "HTTP":
+            yield f"{kind}: the server speaks HTTP, not {probe['scheme']}"
         if probe and probe.get("port") not in port_values(container):
             yield f"{kind}: the container has no port {probe.get('port')!r}"
-    if at(container, "livenessProbe", "httpGet", "path") == at(container, "readinessProbe", "httpGet", "path"):
-        yield "livenessProbe asks what readinessProbe asks: a server that waits for its model would be killed"
 
 
 def port_values(container: Container) -> set[Any]:

@@ -34,6 +34,12 @@ def refused(deployed: Deployed, *arguments: str) -> str:
     return printed
 
 
+def unchecked(deployed: Deployed) -> str:
+    """What a deploy prints that fails in the cluster, because nobody looked before."""
+    command = (".venv/bin/python", "tools/deploy.py", "--unchecked", deployed.image())
+    return run(*command, cwd=deployed.project, code=1)
+
+
 def test_an_image_that_is_not_there(deployed: Deployed) -> None:
     printed = refused(deployed, "IMAGE=localhost:5000/copier-mlops-test/cluster-test:none")
     assert "error: the image localhost:5000/copier-mlops-test/cluster-test:none cannot be pulled" in printed
@@ -91,7 +97,10 @@ def test_a_model_that_does_not_load(deployed: Deployed, tmp_path: Path) -> None:
 
 def test_a_server_that_ends_at_once(deployed: Deployed) -> None:
     with changed(deployed.project / "k8s/configmap.yaml", ("SERVE_LOG_LEVEL: info", "SERVE_LOG_LEVEL: loud")):
-        printed = refused(deployed)
+        early = make(deployed.project, "deploy", code=2)
+        assert "SERVE_LOG_LEVEL: Input should be 'debug', 'info', 'warning' or 'error', not 'loud'" in early
+        with steady_load(deployed.url, deployed.row):
+            printed = unchecked(deployed)
     assert "the server ends with code 1" in printed
     assert "setting log_level ([serve] log_level in config.toml, or SERVE_LOG_LEVEL in the environment)" in printed
 
@@ -101,8 +110,35 @@ def test_a_configmap_that_is_not_there(deployed: Deployed) -> None:
     with changed(deployed.project / "k8s/deployment.yaml", (reference, f"{reference}-gone")):
         early = run("make", "check-k8s", cwd=deployed.project, code=2)
         assert f"there is no ConfigMap '{NAME}-gone'" in early
-        printed = run(".venv/bin/python", "tools/deploy.py", deployed.image(), cwd=deployed.project, code=1)
+        printed = unchecked(deployed)
     assert f"there is no ConfigMap '{NAME}-gone'; list its file in k8s/kustomization.yaml, or apply it" in printed
+
+
+def test_a_component_that_does_not_fit_is_found_before_anything_is_applied(deployed: Deployed) -> None:
+    listed = ("components: []", "components: [components/model-volume]")
+    patch = deployed.project / "k8s/components/model-volume/model-volume.yaml"
+    with (
+        changed(deployed.project / "k8s/kustomization.yaml", listed),
+        changed(patch, ("- name: server", "- name: sevrer")),
+    ):
+        printed = make(deployed.project, "deploy", code=2)
+    assert "problems in what kustomize makes of k8s/, see above; nothing is applied" in printed
+    assert "container 'sevrer'" in printed
+
+
+def test_an_init_container_that_fails(deployed: Deployed) -> None:
+    security = "{allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}"
+    amounts = "{requests: {cpu: 10m, memory: 64Mi}, limits: {cpu: 1, memory: 64Mi}}"
+    first = (
+        "      initContainers:\n"
+        f"        - name: fetch\n          image: {deployed.image()}\n"
+        "          command: [python, -c, raise SystemExit('cannot fetch')]\n"
+        f"          securityContext: {security}\n          resources: {amounts}\n"
+    )
+    with changed(deployed.project / "k8s/deployment.yaml", ("      containers:\n", f"{first}      containers:\n")):
+        printed = refused(deployed)
+    assert "container 'fetch' ends with code 1" in printed
+    assert "cannot fetch" in printed
 
 
 def test_a_secret_that_is_not_there(deployed: Deployed) -> None:
@@ -124,7 +160,7 @@ def test_pods_that_the_namespace_refuses(deployed: Deployed) -> None:
     with changed(deployed.project / "k8s/deployment.yaml", weak):
         early = run("make", "deploy", cwd=deployed.project, code=2)
         assert "securityContext.allowPrivilegeEscalation must be false" in early
-        printed = run(".venv/bin/python", "tools/deploy.py", deployed.image(), cwd=deployed.project, code=1)
+        printed = unchecked(deployed)
     assert "the cluster refuses the pods: " in printed
     assert 'violates PodSecurity "restricted' in printed
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import shlex
 import threading
+import time
 from pathlib import Path
+
+import pytest
 
 from tests.conftest import run
 from tests.image.conftest import duplicate
@@ -75,9 +78,11 @@ def check_stopped(name: str) -> None:
     assert (ended["Status"], ended["ExitCode"], ended["OOMKilled"]) == ("exited", 0, False)
 
 
-def test_stopping_right_after_the_start_exits_0(image: str, project: Path) -> None:
+@pytest.mark.parametrize("delay", [0, 0.2, 0.4, 0.6, 0.8])
+def test_stopping_soon_after_the_start_exits_0(image: str, project: Path, delay: float) -> None:
     with removed(SLUG):
         make(project, "run", f"IMAGE={image}", f"PORT={free_port()}")
+        time.sleep(delay)
         docker("stop", "--time", "5", SLUG)
         check_stopped(SLUG)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.conftest import run
 from tests.heldout import differences, held_out
+from tests.image.conftest import duplicate
 from tests.image.engine import (
     QUICK_HEALTH,
     SLUG,
@@ -195,3 +196,18 @@ def check_never_ready(image: str, reason: str, *options: str) -> None:
         lines = [json.loads(line) for line in docker("logs", name).splitlines()]
         assert [line["level"] for line in lines if reason in line["message"]] == ["error"]
         assert state(name)["Running"]
+
+
+def test_what_lies_about_in_the_source_and_how_strict_the_host_is_do_not_matter(project: Path, tmp_path: Path) -> None:
+    folder = duplicate(project, tmp_path)
+    for name in ("src/.env", "src/image_tests/key.pem", "src/image_tests/customers.csv"):
+        (folder / name).write_text("secret\n")
+    for path in [*folder.joinpath("src").rglob("*"), *folder.joinpath("model").rglob("*"), folder / "config.toml"]:
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    name = f"{SLUG}-strict"
+    docker("build", "--tag", name, ".", cwd=folder)
+    with served(name) as url:
+        assert get(f"{url}/readyz") == {"status": "ready"}
+    found = python_in(name, "import pathlib; print(*pathlib.Path('/app/src').rglob('*'))").split()
+    assert found
+    assert all(Path(path).suffix in ("", ".py", ".pyc") and not Path(path).name.startswith(".") for path in found)

@@ -369,6 +369,7 @@ def test_every_validator_is_tested() -> None:
         "limit",
         "maximum",
         "memory_of_server",
+        "namespace_of_project",
         "between",
     }
 
@@ -457,6 +458,13 @@ def test_memory_of_the_server_accepts(value: str) -> None:
 @pytest.mark.parametrize("value", ["127Mi", "1M", "64Mi", "512MB", "", "1m"])
 def test_memory_of_the_server_refuses(value: str) -> None:
     assert_message(call("validate", "memory_of_server", value))
+
+
+def test_namespace_of_the_project() -> None:
+    for value in ("scoring", "kubernetes", "x" * 63):
+        assert call("validate", "namespace_of_project", value) == ""
+    for value in ("default", "kube-system", "kube-public", "My-Team", "x" * 64):
+        assert_message(call("validate", "namespace_of_project", value))
 
 
 def test_between() -> None:

@@ -46,6 +46,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("registry", "https://ghcr.io", "leave out everything up to ://"),
     ("registry", "", "is no registry: write"),
     ("namespace", "My-Team", "is no Kubernetes name: use"),
+    ("namespace", "kube-system", "belongs to Kubernetes: use a namespace of the project's own"),
     ("namespace", "x" * 64, "use at most 63"),
     ("port", 80, "the port is 80: use 1024 to 65535"),
     ("node_port", 8080, "the node port is 8080: use 30000 to 32767"),

@@ -15,6 +15,7 @@ import os
 import secrets
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ from .contract import label_text
 from .errors import UserError
 from .observe import Metrics, Observer, configure_logging
 from .openapi import JSON, Health, Reason, describe
-from .settings import ServeSettings
+from .settings import ServeSettings, other_secrets
 
 log = logging.getLogger("server")
 
@@ -249,10 +250,11 @@ def serve(settings: ServeSettings, warning: str | None = None) -> None:
     """
     configure_logging(settings.log_level)
     listener = _listen(settings.host, settings.port)
-    if warning:
-        log.warning(warning)
+    for text in filter(None, (warning, other_secrets() if settings.api_key is None else None)):
+        log.warning(text)
     url = f"http://{settings.host}:{listener.getsockname()[1]}"
-    log.info("serving", extra={"fields": {"url": url, "docs": f"{url}/docs"}})
+    fields = {"url": url, "docs": f"{url}/docs", "api_key": "asked for" if settings.api_key else "none"}
+    log.info("serving", extra={"fields": fields})
     config = uvicorn.Config(
         create_app(settings),
         http="httptools",
@@ -261,9 +263,9 @@ def serve(settings: ServeSettings, warning: str | None = None) -> None:
         server_header=False,
         timeout_graceful_shutdown=settings.grace_seconds,
     )
-    # After a graceful shutdown uvicorn raises the signal again, for the handler that was there before its own.
+    # Until uvicorn has handlers of its own; and after a graceful shutdown it raises the signal again, for these.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, lambda *_: sys.exit(0))
     uvicorn.Server(config).run(sockets=[listener])
 
 

@@ -6,6 +6,7 @@ What is secret, `SERVE_API_KEY`, comes from the environment or from `/run/secret
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -19,7 +20,6 @@ from .errors import UserError
 
 CONFIG = Path("config.toml")
 SECRETS = Path("/run/secrets")  # where Docker and k8s/deployment.yaml mount them, a file for each
-SHORTEST_KEY = 8
 SECTIONS = ("contract", "train", "serve")
 
 
@@ -29,13 +29,14 @@ def _file_name(path: Path) -> Path:
     return path
 
 
-def _long_enough(key: SecretStr) -> SecretStr:
-    if len(key.get_secret_value()) < SHORTEST_KEY:
-        raise ValueError(f"should have {SHORTEST_KEY} or more characters")
+def _sendable(key: SecretStr) -> SecretStr:
+    """A header carries printable ASCII, and loses blanks at its ends."""
+    if not re.fullmatch(r"[!-~]{8,}", key.get_secret_value()):
+        raise ValueError("should have 8 or more printable ASCII characters and no blanks")
     return key
 
 
-Key = Annotated[SecretStr, AfterValidator(_long_enough)]
+Key = Annotated[SecretStr, AfterValidator(_sendable)]
 FilePath = Annotated[Path, AfterValidator(_file_name)]
 
 
@@ -117,6 +118,8 @@ def load(kind: type[S], **overrides: Any) -> S:
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
         return kind(**given)
+    except OSError as error:
+        raise UserError(f"{SECRETS} cannot be read: {error.strerror} ({error.filename})") from None
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0])
@@ -128,6 +131,12 @@ def load(kind: type[S], **overrides: Any) -> S:
             f"setting {name} ([{section}] {name} in {CONFIG}, or {section.upper()}_{name.upper()} in the "
             f"environment): {message}"
         ) from None
+
+
+def other_secrets() -> str | None:
+    """What to say of secrets that were mounted, but under names that the server does not look for."""
+    names = [path.name for path in sorted(SECRETS.glob("[!.]*")) if path.is_file()]
+    return f"{SECRETS} holds {', '.join(names)}, but no serve_api_key: everybody may ask" if names else None
 
 
 def _file() -> dict[str, dict[str, Any]]:
