@@ -97,6 +97,7 @@ def deployed(cluster: None, copier_template: Path, tmp_path_factory: pytest.Temp
     make(project, "train")
     run("git", "add", "--all", cwd=project)
     run("git", "commit", "-q", "-m", "Start", cwd=project)
+    make(project, "undeploy")  # what an interrupted run may have left
     try:
         make(project, "image")
         make(project, "push")

@@ -28,13 +28,15 @@ def volumes(deployed: Deployed, tmp_path_factory: pytest.TempPathFactory) -> Ite
     local = run("hostname", "-I", cwd=Path.cwd()).split()
     if len(nodes) != 1 or not addresses & set(local):
         missing("cluster", "its node is another machine, whose folders these tests cannot fill")
+    gone = ("delete", "pv", *(f"{NAMESPACE}-{claim}" for claim in CLAIMS), "--ignore-not-found", "--timeout", "60s")
+    deployed.kubectl(*gone)
     folder = tmp_path_factory.mktemp("volumes")
     for claim in CLAIMS:
         (folder / claim).mkdir()
         (folder / claim).chmod(0o777)
         deployed.kubectl("apply", "--filename", manifest(folder, claim))
     yield folder
-    run("kubectl", "delete", "pv", *(f"{NAMESPACE}-{claim}" for claim in CLAIMS), "--wait=false", cwd=Path.cwd())
+    deployed.kubectl("delete", "pv", *(f"{NAMESPACE}-{claim}" for claim in CLAIMS), "--wait=false")
 
 
 def manifest(folder: Path, claim: str) -> str:
