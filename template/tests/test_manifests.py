@@ -584,7 +584,7 @@ OPERATION_CASES: dict[str, tuple[Mutation, Expected]] = {
         "SERVE_LOG_LEVEL: Input should be 'debug', 'info', 'warning' or 'error', not 'verbose'",
     ),
     "a key in git": (
-        put(of("ConfigMap"), "open sesame", "data", "SERVE_API_KEY"),
+        put(of("ConfigMap"), "open-sesame", "data", "SERVE_API_KEY"),
         "SERVE_API_KEY is a secret and must not be in git",
     ),
     "a rollout that takes good pods away": (

@@ -76,7 +76,7 @@ def test_logs_of_good_pods_are_shown_beside_a_bad_one(deployed: Deployed) -> Non
     make(deployed.project, "deploy", "IMAGE=localhost:5000/copier-mlops-test/cluster-test:none", code=2)
     printed = make(deployed.project, "logs")
     assert "has no logs yet" in printed
-    assert '"message": "ready"' in printed
+    assert '"message": "request"' in printed
 
 
 def test_a_model_that_does_not_load(deployed: Deployed, tmp_path: Path) -> None:
