@@ -21,10 +21,9 @@ import yaml
 
 import check_k8s
 from diagnosis import Trouble, trouble_of
-from manifests import Document, at, name
+from manifests import SERVER, Document, at, name
 from pod_rules import IMAGE
 
-SERVER = "server"
 POLL_SECONDS = 1.0
 LONGEST_SECONDS = 300
 PATIENCE_SECONDS = 15
@@ -318,8 +317,9 @@ def command(*arguments: str, text: str | None = None) -> str:
 
 
 def last_line(text: str) -> str:
-    """The last line that says something."""
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "it said nothing")
+    """The last line that says something, without kubectl's own `error: `."""
+    lines = [line.strip().removeprefix("error: ") for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "it said nothing"
 
 
 if __name__ == "__main__":

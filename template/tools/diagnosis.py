@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from manifests import Document, at, name
+from manifests import SERVER, Document, at, name
 
 IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 ABSENT = re.compile(r'(configmap|secret) "([^"]+)" not found')
 SHOWN_EVENTS = 5
-SERVER = "server"
 
 
 @dataclass(frozen=True)

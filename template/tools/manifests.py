@@ -12,6 +12,7 @@ import yaml
 
 Document = dict[str, Any]
 
+SERVER = "server"  # the container that `make deploy` gives the image
 KUSTOMIZE = "kustomize.config.k8s.io/"
 TEMPLATES = {
     "Deployment": ("spec", "template"),

@@ -9,10 +9,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from manifests import Manifests, Pod, at, quantity
+from manifests import SERVER, Manifests, Pod, at, quantity
 
 LOWEST_USER = 10_000
-SERVER = "server"
 VOLUMES = frozenset(
     ("configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret")
 )

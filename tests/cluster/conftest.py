@@ -6,9 +6,11 @@ import json
 import os
 import shutil
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ ANSWERS = {
     "max_replicas": 4,
 }
 NAME = "cluster-test"
+REPOSITORY = f"{ANSWERS['registry']}/{NAME}"
 
 
 @dataclass(frozen=True)
@@ -126,3 +129,30 @@ def row_of(url: str) -> bytes:
     """The example row of the API."""
     with urllib.request.urlopen(f"{url}/model", timeout=10) as answer:
         return json.dumps(json.load(answer)["example"]).encode()
+
+
+@contextmanager
+def changed(path: Path, *pairs: tuple[str, str]) -> Iterator[None]:
+    """A file with other text in it, for a while."""
+    before = path.read_text(encoding="utf-8")
+    text = before
+    for old, new in pairs:
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text, encoding="utf-8")
+    try:
+        yield
+    finally:
+        path.write_text(before, encoding="utf-8")
+
+
+def settled(deployed: Deployed) -> None:
+    """Wait until every pod that there should be is there and ready, and no other."""
+    deployed.kubectl("rollout", "status", f"deployment/{NAME}", "--timeout", "150s")
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = deployed.get("pods", "--selector", "app.kubernetes.io/component=server")["items"]
+        if all("deletionTimestamp" not in pod["metadata"] for pod in found):
+            return
+        time.sleep(1)
+    raise AssertionError("old pods do not go")

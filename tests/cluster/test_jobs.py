@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cluster.conftest import NAME, NAMESPACE, Deployed
-from tests.cluster.test_release import changed, settled
+from tests.cluster.conftest import NAME, NAMESPACE, Deployed, changed, settled
 from tests.conftest import missing, run
 from tests.project.conftest import make
 from tests.project.servers import get

@@ -5,13 +5,10 @@ from __future__ import annotations
 import re
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
-from tests.cluster.conftest import NAME, NAMESPACE, NODE_PORT, Deployed
+from tests.cluster.conftest import NAME, NAMESPACE, NODE_PORT, Deployed, changed, settled
 from tests.cluster.load import steady_load
 from tests.conftest import run
 from tests.heldout import differences, held_out
@@ -26,35 +23,8 @@ spec: {containers: [{name: c, image: x, securityContext: {privileged: true}}]}
 """
 
 
-@contextmanager
-def changed(path: Path, *pairs: tuple[str, str]) -> Iterator[None]:
-    """A file with other text in it, for a while."""
-    before = path.read_text(encoding="utf-8")
-    text = before
-    for old, new in pairs:
-        assert old in text
-        text = text.replace(old, new)
-    path.write_text(text, encoding="utf-8")
-    try:
-        yield
-    finally:
-        path.write_text(before, encoding="utf-8")
-
-
 def names(deployed: Deployed) -> set[str]:
     return {pod["metadata"]["name"] for pod in deployed.pods()}
-
-
-def settled(deployed: Deployed) -> None:
-    """Wait until every pod that there should be is there and ready, and no other."""
-    deployed.kubectl("rollout", "status", f"deployment/{NAME}", "--timeout", "150s")
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        found = deployed.get("pods", "--selector", "app.kubernetes.io/component=server")["items"]
-        if all("deletionTimestamp" not in pod["metadata"] for pod in found):
-            return
-        time.sleep(1)
-    raise AssertionError("old pods do not go")
 
 
 def test_the_namespace_admits_restricted_pods_only(deployed: Deployed) -> None:

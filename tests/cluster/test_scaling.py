@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import time
 
-from tests.cluster.conftest import NAME, Deployed
+from tests.cluster.conftest import NAME, Deployed, settled
 from tests.cluster.load import steady_load
-from tests.cluster.test_release import settled
 
 QUICK = {
     "spec": {

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.conftest import NAME, Deployed
+from tests.cluster.conftest import NAME, REPOSITORY, Deployed, changed, settled
 from tests.cluster.load import steady_load
-from tests.cluster.test_release import changed, settled
 from tests.conftest import run
 from tests.project.conftest import make
 
@@ -41,13 +40,13 @@ def unchecked(deployed: Deployed) -> str:
 
 
 def test_an_image_that_is_not_there(deployed: Deployed) -> None:
-    printed = refused(deployed, "IMAGE=localhost:5000/copier-mlops-test/cluster-test:none")
-    assert "error: the image localhost:5000/copier-mlops-test/cluster-test:none cannot be pulled" in printed
+    printed = refused(deployed, f"IMAGE={REPOSITORY}:none")
+    assert f"error: the image {REPOSITORY}:none cannot be pulled" in printed
     assert "`make image push`, or say which with IMAGE=" in printed
 
 
 def test_an_image_that_was_not_pushed(deployed: Deployed) -> None:
-    image = "localhost:5000/copier-mlops-test/never-pushed:1"
+    image = f"{REPOSITORY}-never-pushed:1"
     run("docker", "build", "--quiet", "--tag", image, "--label", "never=pushed", ".", cwd=deployed.project)
     printed = make(deployed.project, "deploy", f"IMAGE={image}", code=2)
     assert f"error: the image {image} was built here, but not pushed: `make push`" in printed
@@ -64,16 +63,18 @@ def test_another_model_is_another_image(deployed: Deployed) -> None:
 
 
 def test_a_component_that_the_cluster_does_not_know(deployed: Deployed) -> None:
-    if "servicemonitors" in run("kubectl", "api-resources", "--output", "name", cwd=deployed.project):
-        pytest.skip("this cluster knows ServiceMonitor")
     listed = ("components: []", "components: [components/service-monitor]")
-    with changed(deployed.project / "k8s/kustomization.yaml", listed):
-        printed = make(deployed.project, "deploy", code=2)
-    assert "error: this cluster knows no ServiceMonitor (monitoring.coreos.com/v1): install what brings it" in printed
+    unknown = ("monitoring.coreos.com/v1", "nobody.example.org/v1")  # whatever operators the cluster has
+    with (
+        changed(deployed.project / "k8s/kustomization.yaml", listed),
+        changed(deployed.project / "k8s/components/service-monitor/service-monitor.yaml", unknown),
+    ):
+        printed = unchecked(deployed)
+    assert "error: this cluster knows no ServiceMonitor (nobody.example.org/v1): install what brings it" in printed
 
 
 def test_logs_of_good_pods_are_shown_beside_a_bad_one(deployed: Deployed) -> None:
-    make(deployed.project, "deploy", "IMAGE=localhost:5000/copier-mlops-test/cluster-test:none", code=2)
+    make(deployed.project, "deploy", f"IMAGE={REPOSITORY}:none", code=2)
     printed = make(deployed.project, "logs")
     assert "has no logs yet" in printed
     assert '"message": "request"' in printed
@@ -84,7 +85,7 @@ def test_a_model_that_does_not_load(deployed: Deployed, tmp_path: Path) -> None:
     shutil.copytree(deployed.project, broken, symlinks=True, ignore=shutil.ignore_patterns(".venv"))
     model = broken / "model/model.onnx"
     model.write_bytes(model.read_bytes()[:1_000])
-    image = "localhost:5000/copier-mlops-test/cluster-test:broken"
+    image = f"{REPOSITORY}:broken"
     run("docker", "build", "--quiet", "--tag", image, ".", cwd=broken)
     run("docker", "push", "--quiet", image, cwd=broken)
     deadline = ("progressDeadlineSeconds: 120", "progressDeadlineSeconds: 15")
