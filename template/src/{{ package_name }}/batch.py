@@ -25,6 +25,7 @@ from .encode import encode_table
 from .errors import UserError
 from .files import writable
 from .model import OVERFLOW, Model, Prediction
+from .sources import Source, is_address
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Counts:
     rejects: Path
 
 
-def score_file(model: Model, source: Path, out: Path, progress: Callable[[int], None]) -> Counts:
+def score_file(model: Model, source: Source, out: Path, progress: Callable[[int], None]) -> Counts:
     """Score `source` into `out`; rows that break the contract go to `<out name>.rejected.csv` with their reasons.
 
     Args:
@@ -50,7 +51,7 @@ def score_file(model: Model, source: Path, out: Path, progress: Callable[[int], 
     with writable(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
-            good, bad = _Output(Path(folder), "good", data.kind_of(out)), _Output(Path(folder), "bad", "CSV")
+            good, bad = _Output(Path(folder), "good", data.writable_kind(out)), _Output(Path(folder), "bad", "CSV")
             done = 0
             for chunk in data.batches(source):
                 scored, rejected = score_chunk(model, chunk, done)
@@ -95,17 +96,17 @@ def _flat(table: pl.DataFrame) -> pl.DataFrame:
     return table.with_columns(pl.Series(name, values, dtype=pl.String) for name, values in texts.items())
 
 
-def _check(model: Model, source: Path, out: Path, rejects: Path) -> None:
-    present = data.scan(source).collect_schema().names()
-    data.kind_of(out)
+def _check(model: Model, source: Source, out: Path, rejects: Path) -> None:
+    present = data.names(source)
+    data.writable_kind(out)
     if out.is_dir():
         raise UserError(f"{out} is a folder: choose a file for the predictions")
     for written in (out, rejects):
-        if written.resolve() == source.resolve():
+        if not is_address(source) and written.resolve() == Path(source).resolve():
             raise UserError(f"{written} is the input itself and would be overwritten: choose another file to write")
     missing = [name for name, column in model.contract.features.items() if name not in present and not column.missing]
     if missing:
-        raise UserError(f"{source} lacks required columns {', '.join(map(repr, missing))}; it has {', '.join(present)}")
+        raise UserError(f"{source} lacks required columns {data.shown(missing)}; it has {data.shown(present)}")
     taken = [name for name in prediction_columns(model.contract) if name in present]
     if taken:
         raise UserError(f"{source} already has a column {taken[0]!r}, which predictions are written to: rename it")
@@ -177,7 +178,6 @@ def _value(contract: Contract, name: str, written: Mapping[str, Any], read: Mapp
         value = read[name]
         labels = contract.columns[name].categories
         return next((label for label in labels if label_text(label) == value), value)
-    value = columns.clean(pl.Series([written[name]]))[0]
-    if contract.columns[name].type in ("integer", "number") and isinstance(value, str):
-        return columns.number(value)
-    return value
+    column = contract.columns[name]
+    value = columns.cleaned(column, pl.Series([written[name]]))[0]
+    return columns.number(column, value) if column.type in ("integer", "number") and isinstance(value, str) else value

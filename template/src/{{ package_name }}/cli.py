@@ -1,4 +1,4 @@
-"""The command line: contract, train, serve, predict.
+"""The command line: contract, train, check, serve, predict.
 
 Every command imports only what it needs: `serve` runs without a training library.
 """
@@ -47,8 +47,10 @@ def parser() -> argparse.ArgumentParser:
     top = Parser(prog=(__package__ or "").replace("_", "-"), description="Train, serve and keep one model.")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
-    contract = commands.add_parser("contract", help="infer contract.yaml from a CSV or Parquet file")
-    contract.add_argument("data", nargs="?", type=Path, help="default: as in contract.yaml, at first as in config.toml")
+    contract = commands.add_parser(
+        "contract", help="infer contract.yaml from a table: CSV, Parquet, Excel or JSON lines"
+    )
+    contract.add_argument("data", nargs="?", help="file or address; default: as in contract.yaml, else in config.toml")
     contract.add_argument("--target", help="the column to predict; asked for in a terminal")
     contract.add_argument("--task", choices=get_args(Task), help="default: decided from the target")
     contract.add_argument(
@@ -57,17 +59,22 @@ def parser() -> argparse.ArgumentParser:
     contract.set_defaults(run=run_contract)
 
     train = commands.add_parser("train", help="train, evaluate and export model/model.onnx")
-    train.add_argument("--data", type=Path, help="the file; default: the one that contract.yaml names")
+    train.add_argument("--data", help="file or address; default: the one that contract.yaml names")
     train.add_argument("--seed", type=int, help="default: [train] seed in config.toml")
     train.set_defaults(run=run_train)
+
+    check = commands.add_parser("check", help="compare a table with the contract and the training data of the model")
+    check.add_argument("data", help="the file or address to check")
+    check.add_argument("--report", type=Path, help="default: [check] report in config.toml")
+    check.set_defaults(run=run_check)
 
     serve = commands.add_parser("serve", help="serve the model over HTTP")
     serve.add_argument("--host", help="default: [serve] host in config.toml")
     serve.add_argument("--port", type=int, help="default: [serve] port in config.toml")
     serve.set_defaults(run=run_serve)
 
-    predict = commands.add_parser("predict", help="score a CSV or Parquet file into another")
-    predict.add_argument("data", type=Path, help="the file to score")
+    predict = commands.add_parser("predict", help="score a table into a CSV or Parquet file")
+    predict.add_argument("data", help="the file or address to score")
     predict.add_argument("out", type=Path, help="the file to write, .csv or .parquet")
     predict.set_defaults(run=run_predict)
     return top
@@ -81,12 +88,17 @@ def run_contract(arguments: argparse.Namespace) -> None:
     infer_contract(arguments.data, arguments.target, arguments.task, arguments.write)
 
 
-def infer_contract(data: Path | None, target: str | None, task: Task | None, replace: bool) -> Contract:
+def infer_contract(data: str | None, target: str | None, task: Task | None, replace: bool) -> Contract:
     """Infer a contract, write it where that loses nothing, and show it."""
     from . import console, files, infer
+    from .data import remarks
 
     path, target, task = contract_source(data, target, task, replace)
-    inferred = infer.infer(path, target or console.ask_target(path), task)
+    for remark in remarks(path):
+        console.warn(remark)
+    inferred = infer.infer(
+        path, target or console.ask_target(path), task, console.ask_task if console.can_ask() else None
+    )
     current = None if replace else current_contract(replace)
     if current:
         console.show_differences(contracts.differences(current, inferred))
@@ -99,11 +111,11 @@ def infer_contract(data: Path | None, target: str | None, task: Task | None, rep
 
 
 def contract_source(
-    data: Path | None, target: str | None, task: Task | None, replace: bool
-) -> tuple[Path, str | None, Task | None]:
+    data: str | None, target: str | None, task: Task | None, replace: bool
+) -> tuple[str, str | None, Task | None]:
     """What to infer from: what was asked for, else what `contract.yaml` names, else what `config.toml` names."""
     if current := current_contract(replace):
-        path = data or Path(current.data)
+        path = data or current.data
         if target in (None, current.target) and has_column(path, current.target):
             return path, current.target, task or current.task
         return path, target, task
@@ -130,11 +142,11 @@ def current_contract(replace: bool) -> Contract | None:
         raise
 
 
-def has_column(path: Path, name: str) -> bool:
+def has_column(source: str, name: str) -> bool:
     """Whether the file has a column of this name."""
     from . import data
 
-    return name in data.scan(path).collect_schema()
+    return name in data.names(source)
 
 
 def check_replaceable(current: Contract, inferred: Contract) -> None:
@@ -157,13 +169,16 @@ def check_replaceable(current: Contract, inferred: Contract) -> None:
 def run_train(arguments: argparse.Namespace) -> None:
     """`train`: learn, check, and write the model and its report."""
     from . import console, report, train
+    from .data import remarks
     from .files import write_atomically
 
     configured = settings.load(settings.TrainSettings, seed=arguments.seed)
     named = settings.load(settings.ModelSettings)
     contract = contracts.load(CONTRACT) if CONTRACT.exists() else infer_contract(None, None, None, replace=False)
-    path = arguments.data or Path(contract.data)
-    outcome = train.train(contract, path, configured.seed, configured.test_size, console.step)
+    source = arguments.data or contract.data
+    for remark in remarks(source):
+        console.warn(remark)
+    outcome = train.train(contract, source, configured.seed, configured.test_size, console.step, configured.max_rows)
     with console.step("draw the report"):
         outputs = {
             named.model: outcome.model,
@@ -173,6 +188,29 @@ def run_train(arguments: argparse.Namespace) -> None:
         }
     write_atomically(outputs)
     console.show_outcome(outcome, contract, named.model, configured.reports / "report.html")
+
+
+# --- check
+
+
+def run_check(arguments: argparse.Namespace) -> None:
+    """`check`: what a file breaks of the contract, and what has drifted; fails when it is too much."""
+    from . import check, check_page, console, model
+    from .files import write_atomically
+
+    configured = settings.load(settings.CheckSettings, report=arguments.report)
+    named = settings.load(settings.ModelSettings)
+    loaded = model.load(named.model, named.threads)
+    with console.row_counter("checking") as progress:
+        checked = check.check(loaded, arguments.data, configured.psi, progress)
+    page = check_page.page(checked, arguments.data, named.title, loaded.version)
+    write_atomically({configured.report: page.encode()})
+    console.show_check(checked, configured.report)
+    if checked.breaks(configured.refused):
+        raise UserError(f"{arguments.data} breaks the contract of the model")
+    drifted = [found.name for found in checked.findings if found.drifted]
+    if drifted and configured.fail_on_drift:
+        raise UserError(f"{arguments.data} has drifted in {', '.join(drifted)}")
 
 
 # --- serve
@@ -207,7 +245,7 @@ def run_predict(arguments: argparse.Namespace) -> None:
     loaded = model.load(configured.model, configured.threads)
     if reason := outdated(configured.model):
         console.warn(reason)
-    with console.row_counter() as progress:
+    with console.row_counter("scoring") as progress:
         counts = batch.score_file(loaded, arguments.data, arguments.out, progress)
     console.show_counts(counts, arguments.out)
     if not counts.scored:

@@ -9,17 +9,10 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from .contract import FLOAT32_MAX, ISO_MOMENT, TEXT_LIMIT, Column, Contract, label_text
+from .contract import FLOAT32_MAX, LONGEST, Column, Contract, label_text
+from .spelling import MISSING, booleans, days, moments, numbers, texts, times
 
-MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "-", "?", "<NA>", "#N/A")
-BOOLEANS = {
-    **dict.fromkeys(("true", "t", "yes", "y", "on", "1"), True),
-    **dict.fromkeys(("false", "f", "no", "n", "off", "0"), False),
-}
-NAIVE_FORMATS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
-ZONED_FORMATS = ("%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M%#z")
 QUOTED = 40  # characters of a value that is shown
-FIRST_YEAR = 1_000  # of a format: a year of two digits is no year
 
 
 @dataclass(frozen=True)
@@ -38,14 +31,6 @@ class Typed:
     breaks: dict[str, tuple[int, str]]
 
 
-def clean(series: pl.Series) -> pl.Series:
-    """A column with every missing value as null; text loses the blanks around it."""
-    if series.dtype == pl.String:
-        stripped = series.str.strip_chars()
-        return stripped.set(stripped.is_in(MISSING), None)
-    return series.fill_nan(None) if series.dtype.is_float() else series
-
-
 def typed(contract: Contract, table: pl.DataFrame) -> Typed:
     """Give each feature its type, and mark the rows that the contract refuses."""
     columns, rejected, breaks = [], pl.repeat(False, table.height, dtype=pl.Boolean, eager=True), {}
@@ -54,14 +39,14 @@ def typed(contract: Contract, table: pl.DataFrame) -> Typed:
         columns.append(values)
         rejected = rejected | bad
         if broken := int(bad.sum()):
-            breaks[name] = broken, _quoted(table[name].filter(bad).head(1))
+            breaks[name] = broken, quoted(table[name].filter(bad).head(1))
     target = contract.target
     if target in table.columns:
         columns.append(typed_column(contract.columns[target], table[target])[0])
     return Typed(pl.DataFrame(columns), rejected, breaks)
 
 
-def _quoted(one: pl.Series) -> str:
+def quoted(one: pl.Series) -> str:
     """A value as a message shows it. As text, because Python has no dates after 9999."""
     value = (one.cast(pl.String) if one.dtype.is_temporal() else one)[0]
     return "no value" if value is None else repr(value if isinstance(value, str) else str(value))[:QUOTED]
@@ -69,7 +54,7 @@ def _quoted(one: pl.Series) -> str:
 
 def typed_column(column: Column, raw: pl.Series) -> tuple[pl.Series, pl.Series]:
     """One column with its type, and for each row whether it breaks the contract (its value is then null)."""
-    present = clean(raw)
+    present = cleaned(column, raw)
     values = _parsed(column, present)
     allowed = _allowed(column, values).fill_null(False)
     bad = present.is_not_null() & ~allowed
@@ -78,65 +63,32 @@ def typed_column(column: Column, raw: pl.Series) -> tuple[pl.Series, pl.Series]:
     return values.set(~allowed, None).alias(raw.name), bad
 
 
+def cleaned(column: Column, raw: pl.Series) -> pl.Series:
+    """The column with null for what means missing in it: the usual words, unless they are categories, and its own."""
+    labels = [label_text(label) for label in column.categories]
+    values = raw.fill_nan(None) if raw.dtype.is_float() else raw
+    if raw.dtype == pl.String:
+        values = raw.str.strip_chars()
+        words = (*MISSING, *(value for value in column.na_values if isinstance(value, str)))
+        values = values.set(values.is_in([word for word in words if word not in labels]), None)
+    if own := [float(value) for value in column.na_values if not isinstance(value, (str, bool))]:
+        values = values.set(numbers(values, column.format, column.unit).is_in(own).fill_null(False), None)
+    return values
+
+
 def _parsed(column: Column, values: pl.Series) -> pl.Series:
     if column.type in ("integer", "number"):
-        return _numbers(values)
+        return numbers(values, column.format, column.unit)
     if column.type == "boolean":
         return booleans(values)
-    if column.type == "category":
+    if column.type == "category" and set(column.categories) == {False, True} and type(column.categories[0]) is bool:
+        return texts(booleans(values))
+    if column.type in ("category", "text"):
         return texts(values)
+    if column.type == "time":
+        return times(values, column.format)
     read = moments(values, column.format)
     return days(read) if column.type == "date" else read
-
-
-def _numbers(values: pl.Series) -> pl.Series:
-    if values.dtype.is_temporal():
-        return pl.repeat(None, values.len(), dtype=pl.Float64, eager=True)
-    return values.cast(pl.Float64, strict=False)
-
-
-def booleans(values: pl.Series) -> pl.Series:
-    """True and false in any of the spellings of `BOOLEANS`; null where it is none of them."""
-    if values.dtype == pl.Boolean:
-        return values
-    return texts(values).str.to_lowercase().replace_strict(BOOLEANS, default=None, return_dtype=pl.Boolean)
-
-
-def texts(values: pl.Series) -> pl.Series:
-    """Labels as text, whole numbers without a decimal point, as `contract.label_text` writes them."""
-    if not values.dtype.is_float():
-        return values.cast(pl.String)
-    whole = values.cast(pl.Int64, strict=False).set(values != values.floor(), None)
-    return whole.cast(pl.String).zip_with(whole.is_not_null(), values.cast(pl.String))
-
-
-def moments(values: pl.Series, format: str | None) -> pl.Series:
-    """Moments in UTC without a zone; null where the text is no date or time of the format."""
-    if values.dtype == pl.String:
-        read = values.str.strptime(pl.Datetime("us"), format, strict=False) if format else _iso(values)
-    elif isinstance(values.dtype, pl.Datetime):
-        utc = values.dt.convert_time_zone("UTC") if values.dtype.time_zone else values
-        read = utc.dt.replace_time_zone(None).cast(pl.Datetime("us"))
-    elif values.dtype == pl.Date:
-        read = values.cast(pl.Datetime("us"))
-    else:
-        return pl.repeat(None, values.len(), dtype=pl.Datetime("us"), eager=True)
-    return read.set(~read.dt.year().is_between(FIRST_YEAR if format else 1, 9999), None)
-
-
-def _iso(values: pl.Series) -> pl.Series:
-    """Moments from text of the form `ISO_MOMENT`."""
-    text = pl.col("value").str.replace("[Tt]", " ").str.replace("[Zz]", "+00:00")
-    naive = [text.str.strptime(pl.Datetime("us"), format, strict=False) for format in NAIVE_FORMATS]
-    zoned = [text.str.strptime(pl.Datetime("us", "UTC"), format, strict=False) for format in ZONED_FORMATS]
-    readings = [*naive, *(reading.dt.replace_time_zone(None) for reading in zoned)]
-    shaped = values.set(~values.str.contains(f"^(?:{ISO_MOMENT})$"), None)
-    return shaped.to_frame("value").select(pl.coalesce(readings)).to_series()
-
-
-def days(moments: pl.Series) -> pl.Series:
-    """The dates of moments at midnight; null for any other time of day."""
-    return moments.set(moments != moments.dt.truncate("1d"), None).dt.date()
 
 
 def _allowed(column: Column, values: pl.Series) -> pl.Series:
@@ -146,12 +98,12 @@ def _allowed(column: Column, values: pl.Series) -> pl.Series:
         return inside & (values == values.floor()) if column.type == "integer" else inside
     if column.type == "category" and not column.other:
         return values.is_in([label_text(label) for label in column.categories])
-    if column.type == "category":
-        return values.str.len_chars() <= TEXT_LIMIT
+    if column.type in ("category", "text"):
+        return values.str.len_chars() <= LONGEST[column.type]
     return values.is_not_null()
 
 
-def number(value: str) -> float | str:
+def number(column: Column, value: str) -> float | str:
     """The text as a number where a table file's number is written so."""
-    read: float | None = _numbers(pl.Series([value]))[0]
+    read: float | None = numbers(pl.Series([value]), column.format, column.unit)[0]
     return value if read is None else read

@@ -14,16 +14,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .contract import Contract
+from .contract import SUSPICION, Contract, Task
 from .errors import UserError
 
 if TYPE_CHECKING:
     from .batch import Counts
+    from .check import Check, Finding
+    from .sources import Source
     from .train import Outcome
 
 # Into a file or a pipe, a table is as wide as it needs to be.
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200)
 WORRYING_SHARE = 0.05  # of the rows
+SHOWN_COLUMNS = 60
 
 
 @contextmanager
@@ -35,7 +38,28 @@ def step(name: str) -> Iterator[None]:
     out.print(f"[green]ok[/]  {escape(name)} [dim]({time.perf_counter() - started:.1f} s)[/]")
 
 
-def ask_target(path: Path) -> str:
+def can_ask() -> bool:
+    """Whether a person sits at a terminal."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def ask_task(target: str, values: int) -> Task:
+    """Let a person at a terminal say what a few whole numbers are.
+
+    Raises:
+        UserError: there is no answer.
+    """
+    import questionary
+
+    choices: list[Task] = ["classification", "regression"]
+    question = f"{target} has {values} different whole numbers: classes (classification) or a quantity (regression)?"
+    answer = questionary.select(question, choices=choices).ask()
+    if answer is None:
+        raise UserError("no task chosen, nothing written")
+    return next(choice for choice in choices if choice == answer)
+
+
+def ask_target(source: Source) -> str:
     """Let a person at a terminal choose the column to predict.
 
     Raises:
@@ -43,9 +67,11 @@ def ask_target(path: Path) -> str:
     """
     from . import data
 
-    names = data.scan(path).collect_schema().names()
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UserError(f"which column is the target? Say TARGET=column (or --target); {path} has {', '.join(names)}")
+    names = data.names(source)
+    if not can_ask():
+        raise UserError(
+            f"which column is the target? Say TARGET=column (or --target); {source} has {data.shown(names)}"
+        )
     import questionary
 
     answer = questionary.select("Which column should the model predict?", choices=names).ask()
@@ -58,13 +84,18 @@ def show_contract(contract: Contract, path: Path, remark: str) -> None:
     """The columns with the reason for each choice."""
     table = Table("column", "role", "type", "why", box=None, header_style="bold", pad_edge=False)
     styles = {"target": "cyan", "ignored": "dim", "feature": ""}
-    for name, column in contract.columns.items():
+    for name, column in list(contract.columns.items())[:SHOWN_COLUMNS]:
         cells = (name, column.role, column.type or "-", column.reason)
         table.add_row(*map(escape, cells), style=styles[column.role])
     out.print(table)
+    if (more := len(contract.columns) - SHOWN_COLUMNS) > 0:
+        out.print(f"[dim]and {more:,} columns more, in {path}[/]")
+    for name, column in contract.columns.items():
+        if column.role == "feature" and SUSPICION in column.reason:
+            out.print(f"[red]warning[/]  {escape(name)}: {column.reason[column.reason.index(SUSPICION) :]}")
     out.print(
         f"[green]ok[/]  {path}: {contract.task} of [cyan]{escape(contract.target)}[/] from "
-        f"{len(contract.features)} feature{'s' * (len(contract.features) > 1)}; {remark}"
+        f"{len(contract.features):,} feature{'s' * (len(contract.features) > 1)}; {remark}"
     )
 
 
@@ -78,10 +109,9 @@ def show_outcome(outcome: Outcome, contract: Contract, model: Path, page: Path) 
     """The scores beside the trivial baseline, and where everything is."""
     from .evaluate import better
 
-    total = outcome.train_rows + outcome.parity.rows + sum(outcome.left_out.values())
-    for reason, count in outcome.left_out.items():
-        word = "[red]warning[/]" if count > WORRYING_SHARE * total else "[yellow]note[/]"
-        out.print(f"{word}  {count:,} of {total:,} rows were left out: {escape(reason)}")
+    _show_rows(outcome)
+    for name, why in outcome.suspects.items():
+        out.print(f"[red]warning[/]  {escape(name)}: {why}")
     baseline = "always the majority class" if contract.task == "classification" else "always the mean"
     table = Table("score", box=None, header_style="bold", pad_edge=False)
     table.add_column("model", justify="right")
@@ -94,15 +124,26 @@ def show_outcome(outcome: Outcome, contract: Contract, model: Path, page: Path) 
     out.print(f"[green]ok[/]  {escape(made)}")
 
 
+def _show_rows(outcome: Outcome) -> None:
+    """Which rows were not learned from."""
+    loaded = outcome.loaded
+    if loaded.drawn < loaded.in_file:
+        drawn = f"{loaded.drawn:,} of {loaded.in_file:,} rows were drawn at random: [train] max_rows in config.toml"
+        out.print(f"[yellow]note[/]  {escape(drawn)}")
+    for reason, count in loaded.left_out.items():
+        word = "[red]warning[/]" if count > WORRYING_SHARE * loaded.drawn else "[yellow]note[/]"
+        out.print(f"{word}  {count:,} of {loaded.drawn:,} rows were left out: {escape(reason)}")
+
+
 def _size(bytes: int) -> str:
     return f"{bytes / 1e6:.1f} MB" if bytes >= 1e6 else f"{bytes / 1e3:.0f} kB"
 
 
 @contextmanager
-def row_counter() -> Iterator[Callable[[int], None]]:
+def row_counter(doing: str) -> Iterator[Callable[[int], None]]:
     """Show how many rows are done and how fast."""
     started = time.perf_counter()
-    with out.status("scoring") as status:
+    with out.status(doing) as status:
 
         def progress(rows: int) -> None:
             status.update(f"{rows:,} rows ({rows / (time.perf_counter() - started):,.0f} rows/s)")
@@ -121,3 +162,24 @@ def show_counts(counts: Counts, path: Path) -> None:
     if counts.rejected:
         refused = f"{counts.rejects}: {counts.rejected:,} rows refused, each with its reason"
         out.print(f"[yellow]note[/]  {escape(refused)}")
+
+
+def show_check(check: Check, page: Path) -> None:
+    """Each column of a checked file: what breaks the contract, and how far it is from the training data."""
+    table = Table("column", box=None, header_style="bold", pad_edge=False)
+    table.add_column("PSI", justify="right")
+    table.add_column("finding")
+    worst = sorted(check.findings, key=lambda found: (not found.problem, not found.drifted, -(found.psi or 0)))
+    for found in worst[:SHOWN_COLUMNS]:
+        style = "red" if found.problem else "yellow" if found.drifted else ""
+        psi = "-" if found.psi is None else f"{found.psi:.3f}"
+        table.add_row(escape(found.name), psi, escape(_finding(found)), style=style)
+    out.print(table)
+    if check.unknown:
+        warn(f"the contract does not know {', '.join(check.unknown[:10])}: left alone")
+    out.print(f"[green]ok[/]  {escape(f'{check.rows:,} rows checked, {check.refused:,} refused; report: {page}')}")
+
+
+def _finding(found: Finding) -> str:
+    drifted = f"drifted: the index may be {found.limit:.2f}" if found.drifted else ""
+    return "; ".join(filter(None, (found.problem, drifted))) or ("absent" if found.psi is None else "ok")

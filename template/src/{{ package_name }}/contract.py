@@ -7,19 +7,20 @@ people, and copied into the model file by training. Everything that touches data
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, StrictBool, StrictInt, StrictStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
 
 from .errors import UserError
 
 VERSION = 1
 SEAL = "# As inferred, seal "
 LIST_TAG = "tag:yaml.org,2002:seq"
-TEXT_LIMIT = 1_000
+LONGEST = {"category": 1_000, "text": 20_000}  # characters
 FLOAT32_MAX = 3.4028234663852886e38
 # A date or a moment, as ISO 8601 and RFC 3339 have it. Two parsers read it, so neither may be more generous.
 ISO_MOMENT = (
@@ -27,9 +28,17 @@ ISO_MOMENT = (
     r"([Tt ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?"
     r"([Zz]|[+-]([01][0-9]|2[0-3]):?[0-5][0-9])?)?"
 )
+# A time of day without a zone.
+ISO_TIME = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?"
+# How files write numbers, where not as computers do.
+POINT, COMMA = "1,234.5", "1.234,5"
+
+# In the reason of a column that may hold the answer.
+SUSPICION = "it alone predicts the target perfectly"
 
 Task = Literal["classification", "regression"]
-Kind = Literal["integer", "number", "boolean", "category", "date", "datetime"]
+Kind = Literal["integer", "number", "boolean", "category", "text", "date", "datetime", "time"]
+ORDERED = ("date", "datetime", "time", "integer", "number")
 Label = StrictBool | StrictInt | StrictStr
 
 HEAD = """\
@@ -37,12 +46,19 @@ HEAD = """\
 # edit it, commit it, then run `make train`. Training, the API and batch scoring follow it.
 #
 #   role        feature, target or ignored
-#   type        integer, number, boolean, category, date or datetime
+#   type        integer, number, boolean, category, text, date, datetime or time
 #   missing     true: the value may be absent
+#   na_values   what else means absent in files, as [-999, unknown], beside NA, null, ? and the like
 #   range       [lowest, highest] allowed number
 #   categories  the allowed values; of a binary target, the last one is the positive class
 #   other       true: a value that is not listed counts as one further category; false: it is refused
-#   format      how dates are written in files, where it is not ISO 8601 (the API takes ISO 8601)
+#   format      how files write it (the API takes plain numbers and ISO 8601): of dates and times as strftime has it,
+#               of numbers "1,234.5" or "1.234,5"
+#   unit        what stands beside a number in files and means nothing, as kg or %
+#
+# The rows to evaluate on are drawn at random, unless there is a line as one of these:
+#   split: {by: time, column: a date, datetime, time or number}     the latest rows
+#   split: {by: group, column: any}                  whole groups, as all rows of a customer
 """
 
 
@@ -57,7 +73,9 @@ class Column(BaseModel):
     range: tuple[float, float] | None = None
     categories: tuple[Label, ...] = ()
     other: bool = False
+    na_values: tuple[StrictBool | StrictInt | StrictFloat | StrictStr, ...] = ()
     format: str | None = None
+    unit: str | None = Field(default=None, min_length=1, max_length=20)
     reason: str = ""
 
     @model_validator(mode="after")
@@ -65,6 +83,15 @@ class Column(BaseModel):
         if problem := _column_problem(self):
             raise ValueError(problem)
         return self
+
+
+class Split(BaseModel):
+    """Which rows to evaluate on, where they are not drawn at random."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    by: Literal["time", "group"]
+    column: str
 
 
 class Contract(BaseModel):
@@ -75,6 +102,7 @@ class Contract(BaseModel):
     version: Literal[1]
     data: str
     task: Task
+    split: Split | None = None
     columns: dict[str, Column]
 
     @model_validator(mode="after")
@@ -102,20 +130,39 @@ class Contract(BaseModel):
 def _column_problem(column: Column) -> str | None:
     if column.role != "ignored" and column.type is None:
         return "a feature or target needs a type"
-    if column.range is not None:
-        if column.type not in ("integer", "number"):
-            return "range is for integer and number columns only"
-        if not -FLOAT32_MAX <= column.range[0] <= column.range[1] <= FLOAT32_MAX:
-            return "range must be [lowest, highest], finite, the lowest first"
+    return _number_problem(column) or _category_problem(column) or _format_problem(column)
+
+
+def _number_problem(column: Column) -> str | None:
+    if column.type not in ("integer", "number"):
+        given = next((name for name in ("range", "unit") if getattr(column, name) is not None), None)
+        return f"{given} is for integer and number columns only" if given else None
+    if column.range and not -FLOAT32_MAX <= column.range[0] <= column.range[1] <= FLOAT32_MAX:
+        return "range must be [lowest, highest], finite, the lowest first"
+    return None
+
+
+def _category_problem(column: Column) -> str | None:
     if column.type == "category" and column.role != "ignored" and not column.categories:
         return "a category column needs categories"
     if column.type != "category" and (column.categories or column.other):
         return "categories and other are for category columns only"
-    if column.format is not None and column.type not in ("date", "datetime"):
-        return "format is for date and datetime columns only"
     spellings, values = {label_text(label) for label in column.categories}, set(column.categories)
     if min(len(spellings), len(values)) < len(column.categories):
         return "categories must differ from each other"
+    return None
+
+
+def _format_problem(column: Column) -> str | None:
+    if column.format is None:
+        return None
+    if column.type in ("integer", "number"):
+        return None if column.format in (POINT, COMMA) else f"format of a number is {POINT!r} or {COMMA!r}"
+    if column.type not in ("date", "datetime", "time"):
+        return "format is for date, datetime, time and number columns only"
+    unknown = re.sub(r"%[-#.]?[a-zA-Z3-9%]", "", column.format)
+    if "%" in unknown or "%" not in column.format:
+        return "format must be as strftime has it, for example %d.%m.%Y"
     return None
 
 
@@ -126,10 +173,23 @@ def _contract_problem(contract: Contract) -> str | None:
     if not contract.features:
         return "at least one column must have role feature"
     target = contract.columns[targets[0]]
+    if target.type in ("text", "date", "datetime", "time"):
+        return f"a target of type {target.type} cannot be learned; use category, integer or number"
     if contract.task == "classification" and (target.type != "category" or len(target.categories) < 2):
         return "a classification needs a target of type category with two or more categories"
     if contract.task == "regression" and target.type not in ("integer", "number"):
         return "a regression needs a target of type integer or number"
+    return _split_problem(contract)
+
+
+def _split_problem(contract: Contract) -> str | None:
+    if contract.split is None:
+        return None
+    column = contract.columns.get(contract.split.column)
+    if column is None:
+        return f"split: there is no column {contract.split.column!r}; there are {', '.join(contract.columns)}"
+    if contract.split.by == "time" and column.type not in ORDERED:
+        return f"split: by time needs a column of type {', '.join(ORDERED)}; give {contract.split.column!r} one of them"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Reading table files, CSV and Parquet, whole or in pieces.
+"""Reading tables, whole, a sample of their rows, or in pieces.
 
 Everything in a CSV is text until the contract says what it is (`columns.py`), so a postcode keeps its leading zero.
 """
@@ -7,157 +7,195 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 import polars as pl
 
+from . import dialect as dialects
+from .dialect import Dialect, dialect
 from .errors import UserError
+from .sources import ENDINGS, Kind, Plain, Source, is_address, kind_by_name, plain
 
-CSV_ENDINGS = (".csv", ".tsv", ".txt")
-PARQUET_ENDINGS = (".parquet", ".pq")
-ENDINGS = CSV_ENDINGS + PARQUET_ENDINGS
 BATCH_ROWS = 50_000
 BATCH_BYTES = 8 * 2**20
 RECORD_BYTES = 64 * 2**20
-SEPARATORS = ",;\t|"
-QUOTED_LINES = 100
+WRITABLE: tuple[Kind, ...] = ("CSV", "Parquet")
 
 
 @contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Turn what goes wrong while reading `path` into one line.
+def readable(source: Source) -> Iterator[Plain]:
+    """The table as a plain file; what goes wrong while it is read becomes one line.
 
     Raises:
         UserError: whatever Polars or the system said about the file.
     """
+    table = plain(source)
+    name = f"{os.fspath(source)} cannot be read as {table.kind}"
     try:
-        yield
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist") from None
+        yield table
     except (pl.exceptions.ComputeError, pl.exceptions.ShapeError, pl.exceptions.SchemaError, csv.Error) as error:
         said = str(error).strip().splitlines()[0]
-        raise UserError(f"{path} cannot be read as {kind_of(path)}: {_odd_record(path) or said}") from None
+        odd = dialects.odd_record(table.path, dialect(table.path)) if table.kind == "CSV" else None
+        raise UserError(f"{name}: {odd or said}") from None
     except (OSError, pl.exceptions.PolarsError, UnicodeDecodeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{path} cannot be read as {kind_of(path)}: {reason}") from None
+        raise UserError(f"{name}: {reason}") from None
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
 
 
-def _odd_record(path: Path) -> str | None:
-    """Where a CSV file has a record with more fields than its header, which no reader can make sense of."""
-    if kind_of(path) != "CSV":
-        return None
-    separator, names = _header(path)
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        reader = csv.reader(file, delimiter=separator)
-        before = 0
-        for record in reader:
-            if len(record) > len(names):
-                return f"the record in line {before + 1} has {len(record)} fields, the header has {len(names)}"
-            if reader.line_num - before > QUOTED_LINES:
-                return f"a quote that is opened in line {before + 1} is closed {reader.line_num - before} lines later"
-            before = reader.line_num
-    return None
-
-
-def kind_of(path: Path) -> str:
-    """`CSV` or `Parquet`, by the ending of the file's name.
+def writable_kind(path: Path) -> Kind:
+    """`CSV` or `Parquet`, by the ending of the name of a file to write.
 
     Raises:
         UserError: the ending is neither.
     """
-    if path.suffix.lower() in PARQUET_ENDINGS:
-        return "Parquet"
-    if path.suffix.lower() in CSV_ENDINGS:
-        return "CSV"
-    raise UserError(f"{path}: unknown kind of file; use one that ends in {', '.join(ENDINGS)}")
+    kind = kind_by_name(path)
+    if kind not in WRITABLE or is_address(path) or path.suffix.lower() not in (endings := ENDINGS[kind]):
+        endings = (*ENDINGS["CSV"][:2], *ENDINGS["Parquet"])
+        raise UserError(f"{path}: unknown kind of file to write; use one that ends in {', '.join(endings)}")
+    return kind
 
 
-def scan(path: Path) -> pl.LazyFrame:
-    """The file as a lazy table: columns of a CSV are text; blanks around column names are cut.
+def names(source: Source) -> list[str]:
+    """The names of the columns, blanks around them cut.
 
     Raises:
         UserError: the file is missing, empty, or no table.
     """
-    kind = kind_of(path)
-    with readable(path):
-        if not path.is_file():
-            raise FileNotFoundError
-        if kind == "Parquet":
-            return pl.scan_parquet(path, glob=False)
-        separator, names = _header(path)
-        table = pl.scan_csv(
-            path, glob=False, separator=separator, infer_schema=False, with_column_names=lambda _: names
+    return _scan(source).collect_schema().names()
+
+
+def remarks(source: Source) -> list[str]:
+    """What a person should know of how the file is read: encoding, sheet, separator, lines above the header."""
+    with readable(source) as table:
+        written = dialects.remarks(dialect(table.path), os.fspath(source)) if table.kind == "CSV" else []
+        return [*table.remarks, *written]
+
+
+def _scan(source: Source) -> pl.LazyFrame:
+    """The file as a lazy table; columns of a CSV are text."""
+    with readable(source) as table:
+        if table.kind == "Parquet":
+            lazy = pl.scan_parquet(table.path, glob=False)
+            found = lazy.collect_schema().names()
+            given = dialects.distinct([name.strip() for name in found])
+            return lazy if given == found else lazy.rename(dict(zip(found, given, strict=True)))
+        written = dialect(table.path)
+        lazy = pl.scan_csv(
+            table.path,
+            glob=False,
+            separator=written.separator,
+            skip_lines=written.above,
+            infer_schema=False,
+            with_column_names=lambda _: written.names,
         )
-        table.collect_schema()
-        return table
+        lazy.collect_schema()
+        return lazy
 
 
-def _header(path: Path) -> tuple[str, list[str]]:
-    """The separator, which is the one that splits the header into the most cells, and the names of the columns."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        start = file.read(1_000_000)
-    headers = {separator: next(csv.reader(io.StringIO(start), delimiter=separator), []) for separator in SEPARATORS}
-    separator = max(SEPARATORS, key=lambda separator: len(headers[separator]))
-    return separator, _distinct([name.strip() for name in headers[separator]])
+def sample(source: Source, rows: int, columns: Sequence[str] = (), seed: int = 0) -> tuple[pl.DataFrame, int]:
+    """At most this many rows of the file, drawn at random and in order, and how many it has.
+
+    The file is read in pieces, so memory depends on the sample and not on the file.
+
+    Args:
+        columns: the ones to read, all when empty.
+
+    Raises:
+        UserError: the file cannot be read, or lacks one of the columns.
+
+    Source: random-tag sampling, an exact sample without replacement in one pass (Vitter 1985, Random sampling with
+        a reservoir, names it as the method of keeping the rows with the smallest tags).
+    """
+    random = np.random.default_rng(seed)
+    kept: list[pl.DataFrame] = []
+    seen = held = 0
+    for piece in batches(source, columns):
+        tags = pl.Series(_TAG, random.random(piece.height))
+        kept.append(piece.with_columns(tags).with_row_index(_ROW, offset=seen))
+        seen, held = seen + piece.height, held + piece.height
+        if held > 2 * rows:
+            kept, held = [_lowest(kept, rows)], rows
+    table = _lowest(kept, rows) if held > rows else pl.concat(kept)
+    return table.sort(_ROW).drop(_ROW, _TAG), seen
 
 
-def _distinct(names: list[str]) -> list[str]:
-    """The names, with a number behind those that are empty or stand twice."""
-    given: dict[str, None] = {}
-    for position, name in enumerate(names, start=1):
-        candidates = (
-            name or f"column_{position}",
-            *(f"{name or 'column'}_{number}" for number in range(2, len(names) + 2)),
-        )
-        given[next(candidate for candidate in candidates if candidate not in given)] = None
-    return list(given)
+_ROW, _TAG = "\0row", "\0tag"
 
 
-def read(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
+def _lowest(pieces: Sequence[pl.DataFrame], rows: int) -> pl.DataFrame:
+    return pl.concat(pieces).bottom_k(rows, by=_TAG)
+
+
+def read(source: Source, columns: Sequence[str] = ()) -> pl.DataFrame:
     """The whole file, or just these columns of it.
 
     Raises:
         UserError: the file cannot be read, or lacks one of the columns.
     """
-    lazy = scan(path)
-    with readable(path):
-        missing = [name for name in columns or [] if name not in lazy.collect_schema()]
-        if missing:
-            raise UserError(f"{path} has no column {', '.join(map(repr, missing))}; it has {_named(lazy)}")
-        return (lazy.select(columns) if columns else lazy).collect()
+    return pl.concat(batches(source, columns))
 
 
-def _named(lazy: pl.LazyFrame) -> str:
-    return ", ".join(map(repr, lazy.collect_schema().names()))
-
-
-def batches(path: Path) -> Iterator[pl.DataFrame]:
-    """The file in pieces, in order, with flat memory.
+def batches(source: Source, columns: Sequence[str] = ()) -> Iterator[pl.DataFrame]:
+    """The file in pieces, in order, with flat memory; one empty piece where it has no rows.
 
     Polars would read a CSV ahead into memory as fast as the disk gives it, so each piece is handed to it by itself.
 
+    Args:
+        columns: the ones to read, all when empty.
+
     Raises:
-        UserError: the file cannot be read.
+        UserError: the file cannot be read, or lacks one of the columns.
     """
-    lazy = scan(path)
-    with readable(path):
-        if kind_of(path) == "CSV":
-            yield from _csv_batches(path)
-            return
-        rows = lazy.select(pl.len()).collect().item()
-        for start in range(0, rows, BATCH_ROWS):
-            yield lazy.slice(start, BATCH_ROWS).collect()
+    lazy = _scan(source)
+    present = lazy.collect_schema().names()
+    if missing := [name for name in columns if name not in present]:
+        raise UserError(f"{os.fspath(source)} has no column {shown(missing)}; it has {shown(present)}")
+    with readable(source) as table:
+        wanted = list(columns) or present
+        pieces = _csv_batches(table.path) if table.kind == "CSV" else _slices(lazy, wanted)
+        empty = True
+        for piece in pieces:
+            empty = False
+            yield piece.select(wanted)
+        if empty:
+            yield lazy.select(wanted).head(0).collect()
+
+
+def shown(names: Sequence[str], most: int = 30) -> str:
+    """Names as a message shows them."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(map(repr, names[:most])) + more
+
+
+def _slices(lazy: pl.LazyFrame, columns: list[str]) -> Iterator[pl.DataFrame]:
+    rows = lazy.select(pl.len()).collect().item()
+    for start in range(0, rows, BATCH_ROWS):
+        yield lazy.select(columns).slice(start, BATCH_ROWS).collect()
 
 
 def _csv_batches(path: Path) -> Iterator[pl.DataFrame]:
-    separator, names = _header(path)
+    written = dialect(path)
     with path.open("rb") as file:
         for number, block in enumerate(whole_records(file, BATCH_BYTES)):
-            yield pl.read_csv(block, has_header=number == 0, separator=separator, new_columns=names, infer_schema=False)
+            yield _csv_piece(block, written, number == 0)
+
+
+def _csv_piece(block: bytes, written: Dialect, first: bool) -> pl.DataFrame:
+    return pl.read_csv(
+        block,
+        has_header=first,
+        separator=written.separator,
+        skip_lines=written.above if first else 0,
+        new_columns=written.names,
+        infer_schema=False,
+    )
 
 
 def whole_records(file: BinaryIO, size: int) -> Iterator[bytes]:
@@ -194,7 +232,7 @@ def _last_record_end(read: bytes, inside: bool) -> int:
     return 0
 
 
-def sha256(path: Path) -> str:
-    """The hex digest of the file's bytes."""
-    with path.open("rb") as file:
+def sha256(source: Source) -> str:
+    """The hex digest of the file's bytes, as they came."""
+    with plain(source).original.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

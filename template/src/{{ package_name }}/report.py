@@ -1,22 +1,15 @@
-"""The training report: `reports/metrics.json`, `reports/holdout.csv` and `reports/report.html` with its plots.
-
-The page is one file: styles and SVG plots are inside, nothing is loaded from elsewhere.
-"""
+"""The training report: `reports/metrics.json`, `reports/holdout.csv` and `reports/report.html` with its plots."""
 
 from __future__ import annotations
 
-import base64
+import dataclasses
 import html
-import io
 import json
-import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 import polars as pl
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from sklearn import calibration, metrics
@@ -24,32 +17,15 @@ from sklearn import calibration, metrics
 from .contract import Contract, label_text, prediction_columns
 from .encode import layout
 from .evaluate import better, main_score
-from .train import Outcome, Table, score
+from .page import document, figure, table
+from .train import Outcome, score
 
 IMPORTANCE_ROWS = 2_000
 IMPORTANCE_REPEATS = 3
+MANY_FEATURES = 100
+WIDE_ROWS = 500
 SHOWN_FEATURES = 20
 SHOWN_CLASSES = 10
-STYLE = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "report",
-    "text.parse_math": False,
-    "figure.constrained_layout.use": True,
-    "font.size": 9,
-}
-
-CSS = """
-:root { color-scheme: light dark; --line: #8884; --good: #1a7f37; --bad: #c0392b; }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 64rem; padding: 0 1rem; }
-h1 { margin-bottom: 0; } h2 { margin-top: 2.5rem; } .note { opacity: .75; }
-table { border-collapse: collapse; }
-td, th { border-bottom: 1px solid var(--line); padding: .3rem .9rem .3rem 0; text-align: left; }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
-.good { color: var(--good); } .bad { color: var(--bad); }
-.plots { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); }
-figure { background: #fff; border-radius: .5rem; margin: 0; padding: .5rem; } figure img { width: 100%; }
-.wide { overflow-x: auto; }
-"""
 
 
 def metrics_json(outcome: Outcome, contract: Contract) -> str:
@@ -82,27 +58,28 @@ def holdout_csv(outcome: Outcome, contract: Contract) -> str:
 def importances(outcome: Outcome, contract: Contract, seed: int) -> list[tuple[str, float]]:
     """How much the main score gets worse when a feature's held-out values are shuffled, largest first.
 
+    Of a table with many features fewer rows are shuffled, and less often.
+
     Source: permutation importance (Breiman 2001), over contract columns, so that the parts of a date move together.
     """
     random = np.random.default_rng(seed)
-    table = outcome.held_out
-    if len(table.matrix) > IMPORTANCE_ROWS:
-        chosen = np.sort(random.choice(len(table.matrix), IMPORTANCE_ROWS, replace=False))
-        table = Table(table.rows, table.matrix[chosen], table.target[chosen], {})
-    full = score(contract.task, outcome.pipeline, table)
+    wide = len(contract.features) > MANY_FEATURES
+    held_out, most = outcome.held_out, WIDE_ROWS if wide else IMPORTANCE_ROWS
+    if len(held_out.matrix) > most:
+        held_out = held_out.at(np.sort(random.choice(len(held_out.matrix), most, replace=False)))
+    full = score(contract.task, outcome.pipeline, held_out)
     name = main_score(contract.task, full)
     sources = np.array(layout(contract).sources)
 
     def drop(feature: str) -> float:
-        shuffled = table.matrix.copy()
+        shuffled = held_out.matrix.copy()
         block = np.flatnonzero(sources == feature)
         shuffled[:, block] = shuffled[random.permutation(len(shuffled))][:, block]
-        worse = score(contract.task, outcome.pipeline, Table(table.rows, shuffled, table.target, {}))
+        worse = score(contract.task, outcome.pipeline, dataclasses.replace(held_out, matrix=shuffled))
         return full[name] - worse[name]
 
-    drops = [
-        (feature, float(np.mean([drop(feature) for _ in range(IMPORTANCE_REPEATS)]))) for feature in contract.features
-    ]
+    repeats = 1 if wide else IMPORTANCE_REPEATS
+    drops = [(feature, float(np.mean([drop(feature) for _ in range(repeats)]))) for feature in contract.features]
     return sorted(drops, key=lambda pair: -pair[1])
 
 
@@ -165,20 +142,6 @@ def _importance(axes: Axes, drops: Sequence[tuple[str, float]], name: str) -> No
     axes.set(xlabel=f"loss of {name} when the feature is shuffled", title="Permutation importance")
 
 
-def _figure(draw: Any, *arguments: Any, height: float = 3.4) -> str:
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        # Only the width of such a letter is unknown here; the browser draws it.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure, axes = plt.subplots(figsize=(4.6, height))
-        draw(axes, *arguments)
-        file = io.StringIO()
-        figure.savefig(file, format="svg", metadata={"Date": None})
-        plt.close(figure)
-        title = axes.get_title()
-    image = base64.b64encode(file.getvalue().encode()).decode()
-    return f'<figure><img alt="{html.escape(title)}" src="data:image/svg+xml;base64,{image}"></figure>'
-
-
 # --- the page
 
 
@@ -188,16 +151,15 @@ def page(outcome: Outcome, contract: Contract, seed: int, name: str) -> str:
     Args:
         name: of the project.
     """
-    matplotlib.use("agg")
     drops = importances(outcome, contract, seed)
     main = main_score(contract.task, outcome.scores)
-    figures = [_figure(_importance, drops, main, height=1.2 + 0.22 * min(len(drops), SHOWN_FEATURES))]
+    figures = [figure(_importance, drops, main, height=1.2 + 0.22 * min(len(drops), SHOWN_FEATURES))]
     if contract.task == "classification":
-        curves = [_figure(_curves, outcome, contract, kind) for kind in ("roc", "precision-recall", "calibration")]
-        figures = [_figure(_confusion, outcome, contract), *curves, *figures]
+        curves = [figure(_curves, outcome, contract, kind) for kind in ("roc", "precision-recall", "calibration")]
+        figures = [figure(_confusion, outcome, contract), *curves, *figures]
     else:
         kinds = ("actual_vs_predicted", "residual_vs_predicted")
-        figures = [*(_figure(_residuals, outcome, kind) for kind in kinds), *figures]
+        figures = [*(figure(_residuals, outcome, kind) for kind in kinds), *figures]
     title = f"{name}: {contract.target}"
     body = [
         f"<h1>{html.escape(title)}</h1>",
@@ -210,7 +172,7 @@ def page(outcome: Outcome, contract: Contract, seed: int, name: str) -> str:
         f'<h2>Plots</h2><div class="plots">{"".join(figures)}</div>',
         f'<h2>Columns</h2><div class="wide">{_columns_table(contract)}</div>',
     ]
-    return _document(title, body)
+    return document(title, body)
 
 
 def _facts(outcome: Outcome, contract: Contract, seed: int) -> str:
@@ -221,23 +183,13 @@ def _facts(outcome: Outcome, contract: Contract, seed: int) -> str:
         "git commit": outcome.git_commit or "none",
         "seed": str(seed),
     }
-    facts |= {f"rows {reason}": f"{count:,} left out" for reason, count in outcome.left_out.items()}
-    return _table(("made from", ""), facts.items())
-
-
-def _document(title: str, body: Iterable[str]) -> str:
-    head = (
-        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title>'
-    )
-    parts = (
-        "<!doctype html>",
-        '<html lang="en">',
-        f"<head>{head}<style>{CSS}</style></head>",
-        "<body>",
-        *body,
-        "</body></html>",
-    )
-    return "\n".join(parts) + "\n"
+    if outcome.loaded.drawn < outcome.loaded.in_file:
+        facts["rows drawn at random"] = f"{outcome.loaded.drawn:,} of {outcome.loaded.in_file:,}"
+    if contract.split:
+        facts["held out"] = f"by {contract.split.by} of {contract.split.column}"
+    facts |= {f"rows {reason}": f"{count:,} left out" for reason, count in outcome.loaded.left_out.items()}
+    facts |= {f"suspicious: {name}": why for name, why in outcome.suspects.items()}
+    return table(("made from", ""), facts.items())
 
 
 def _scores_table(scores: Mapping[str, float], baseline: Mapping[str, float]) -> str:
@@ -245,23 +197,9 @@ def _scores_table(scores: Mapping[str, float], baseline: Mapping[str, float]) ->
         (name, f"{value:z.4f}", f"{baseline[name]:z.4f}", "yes" if better(name, value, baseline[name]) else "no")
         for name, value in scores.items()
     ]
-    return _table(("score", "model", "baseline", "better than the baseline"), rows, numbers=(1, 2), marked=3)
+    return table(("score", "model", "baseline", "better than the baseline"), rows, numbers=(1, 2), marked=3)
 
 
 def _columns_table(contract: Contract) -> str:
     rows = [(name, column.role, column.type or "", column.reason) for name, column in contract.columns.items()]
-    return _table(("column", "role", "type", "why"), rows)
-
-
-def _table(
-    head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = (), marked: int | None = None
-) -> str:
-    def cell(tag: str, position: int, text: str) -> str:
-        kind = "number" if position in numbers else ""
-        if tag == "td" and position == marked:
-            kind = "good" if text == "yes" else "bad"
-        return f"<{tag}{f' class={kind!r}' if kind else ''}>{html.escape(text)}</{tag}>"
-
-    lines = [("th", head), *(("td", row) for row in rows)]
-    cells = ["".join(cell(tag, position, text) for position, text in enumerate(row)) for tag, row in lines]
-    return f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
+    return table(("column", "role", "type", "why"), rows)

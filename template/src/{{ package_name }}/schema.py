@@ -24,10 +24,11 @@ from pydantic import (
 from pydantic_core import PydanticCustomError, PydanticKnownError
 from typing_extensions import TypedDict
 
-from .contract import FLOAT32_MAX, ISO_MOMENT, TEXT_LIMIT, Column, Contract, label_text
+from .contract import FLOAT32_MAX, ISO_MOMENT, ISO_TIME, LONGEST, Column, Contract, label_text
 
 Row = dict[str, Any]
 ISO = re.compile(ISO_MOMENT)
+CLOCK = re.compile(ISO_TIME)
 
 
 def row_type(contract: Contract, example: Row | None = None) -> Any:
@@ -57,7 +58,7 @@ def _field(name: str, column: Column) -> Any:
     elif column.type == "category":
         kind = _category(column)
     else:
-        kind = {"boolean": bool, "date": DATE, "datetime": DATETIME}[column.type or ""]
+        kind = {"boolean": bool, "text": TEXT, "date": DATE, "datetime": DATETIME, "time": TIME}[column.type or ""]
     if column.missing:
         return NotRequired[Annotated[kind | None, about]]
     return Annotated[kind, about]
@@ -80,7 +81,7 @@ def _whole(value: float) -> float:
 
 def _category(column: Column) -> Any:
     present = tuple(dict.fromkeys([type(label) for label in column.categories] + [str] * column.other))
-    kinds = {bool: bool, int: int, str: Annotated[str, Field(max_length=TEXT_LIMIT)]}
+    kinds = {bool: bool, int: int, str: Annotated[str, Field(max_length=LONGEST["category"])]}
     listed: Any = Literal[column.categories]
     if column.other:
         union = functools.reduce(operator.or_, [kinds[kind] for kind in present])
@@ -133,6 +134,17 @@ def _date(value: Any) -> dt.date:
     raise PydanticCustomError("date_parsing", "Input should be a valid date, as 2024-12-31 (ISO 8601)")
 
 
+def _time(value: Any) -> dt.time:
+    """A time of day, from ISO 8601 text; what Python has typed already is taken as it is."""
+    if isinstance(value, str) and CLOCK.fullmatch(value):
+        return dt.time.fromisoformat(value)
+    if isinstance(value, dt.time):
+        return value
+    raise PydanticCustomError("time_parsing", "Input should be a valid time of day, as 23:59:59 (ISO 8601)")
+
+
+TEXT = Annotated[str, Field(max_length=LONGEST["text"])]
+TIME = Annotated[dt.time, PlainValidator(_time), WithJsonSchema({"type": "string", "format": "time"})]
 DATE = Annotated[dt.date, PlainValidator(_date), WithJsonSchema({"type": "string", "format": "date"})]
 DATETIME = Annotated[dt.datetime, PlainValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
 

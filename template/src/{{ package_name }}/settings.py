@@ -1,6 +1,6 @@
 """Settings, from `config.toml` and the environment; the environment wins.
 
-`[serve] port = 8080` in the file is `SERVE_PORT=8080` in the environment, and likewise for `contract` and `train`.
+`[serve] port = 8080` in the file is `SERVE_PORT=8080` in the environment, and likewise for the other sections.
 What is secret, `SERVE_API_KEY`, comes from the environment or from `/run/secrets/serve_api_key`, never from the file.
 """
 
@@ -20,7 +20,7 @@ from .errors import UserError
 
 CONFIG = Path("config.toml")
 SECRETS = Path("/run/secrets")  # where Docker and k8s/deployment.yaml mount them, a file for each
-SECTIONS = ("contract", "train", "serve")
+SECTIONS = ("contract", "train", "check", "serve")
 
 
 def _file_name(path: Path) -> Path:
@@ -65,7 +65,7 @@ class ContractSettings(Section):
 
     model_config = SettingsConfigDict(env_prefix="CONTRACT_")
 
-    data: FilePath = Path("data/loans.csv")
+    data: str = Field(default="data/loans.csv", min_length=1)
     target: str = ""
     task: Literal["auto"] | Task = "auto"
 
@@ -77,7 +77,19 @@ class TrainSettings(Section):
 
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
     test_size: float = Field(default=0.2, ge=0.01, le=0.99)
+    max_rows: int = Field(default=1_000_000, ge=20)
     reports: Path = Path("reports")
+
+
+class CheckSettings(Section):
+    """What a file that is checked may have of refused rows and drift."""
+
+    model_config = SettingsConfigDict(env_prefix="CHECK_")
+
+    refused: float = Field(default=0.0, ge=0, le=1)
+    psi: float = Field(default=0.25, gt=0)
+    fail_on_drift: bool = False
+    report: FilePath = Path("reports/check.html")
 
 
 class ModelSettings(Section):

@@ -8,6 +8,7 @@ The steps are split, fit, evaluate, export, compare (the parity gate), and only 
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 import traceback
@@ -23,38 +24,21 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import ValidationError
 from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from . import columns, data, evaluate, export, schema
+from . import data, drift, evaluate, export, leakage, schema, table
 from .contract import Contract, label_text
-from .encode import Matrix, encode_rows, encode_table, layout
+from .encode import Matrix, encode_rows, layout
 from .errors import UserError
+from .sources import Source
+from .table import Loaded, Table
 
 Step = Callable[[str], AbstractContextManager[None]]
 
 LIBRARIES = ("numpy", "polars", "scikit-learn", "skl2onnx", "onnx", "onnxruntime")
-SMALLEST_TABLE = 20
-QUANTILES = np.linspace(0, 1, 11)
-SHOWN_BREAKS = 5
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows ready for learning.
-
-    Attributes:
-        rows: features with the contract's types.
-        matrix: the same, encoded, float32 of shape (rows, matrix columns).
-        target: class positions (int64) or values (float64), shape (rows,).
-        left_out: how many rows of the file were not usable, by reason.
-    """
-
-    rows: pl.DataFrame
-    matrix: Matrix
-    target: NDArray[Any]
-    left_out: Mapping[str, int]
+CHECKED_ROWS = 1_000
+MAX_ROWS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -70,8 +54,9 @@ class Outcome:
         parity: how closely the graph agrees with the pipeline.
         held_out: the held-out rows.
         train_rows: how many rows were learned from.
-        left_out: how many rows of the file were not usable, by reason.
-        source: the file.
+        loaded: how many rows the file has, and which were left out.
+        suspects: columns that alone predict the target perfectly, with what to say of each.
+        source: the file or the address.
         data_sha256: its digest.
         git_commit: the commit of the code, as `git_commit` gives it.
     """
@@ -84,39 +69,45 @@ class Outcome:
     parity: export.Parity
     held_out: Table
     train_rows: int
-    left_out: Mapping[str, int]
-    source: Path
+    loaded: Loaded
+    suspects: Mapping[str, str]
+    source: str
     data_sha256: str
     git_commit: str
 
 
-def train(contract: Contract, path: Path, seed: int, test_size: float, step: Step) -> Outcome:
+def train(
+    contract: Contract, source: Source, seed: int, test_size: float, step: Step, max_rows: int = MAX_ROWS
+) -> Outcome:
     """Train on the file; nothing is written.
 
     Args:
         seed: of the split and the estimator; the same seed gives the same model, byte for byte.
         test_size: the share of rows to hold out.
         step: opens a named step, to show progress.
+        max_rows: how many rows to learn from at most; of a larger file as many are drawn at random.
 
     Raises:
         UserError: the table does not fit the contract or is too small, or the model cannot be exported faithfully.
     """
+    path = os.fspath(source)
     with step(f"read {path}"):
-        table = load_table(contract, path)
-    train_rows, test_rows = split(table.target, contract.task, test_size, seed)
-    held_out = _rows(table, test_rows)
+        loaded = table.load(contract, source, max_rows, seed)
+    train_rows, test_rows = table.split(contract, loaded.table, test_size, seed)
+    learned, held_out = loaded.table.at(train_rows), loaded.table.at(test_rows)
     with step(f"fit pipeline.py on {len(train_rows):,} rows"):
-        pipeline = _fit(contract, table.matrix[train_rows], table.target[train_rows], seed)
+        pipeline = _fit(contract, learned.matrix, learned.target, seed)
     with step(f"evaluate on {len(test_rows):,} held-out rows"):
         scores = score(contract.task, pipeline, held_out)
-        baseline = score(contract.task, _dummy(contract.task, table, train_rows), held_out)
+        baseline = score(contract.task, _dummy(contract.task, learned), held_out)
+        suspects = leakage.suspicious(contract, learned.matrix, learned.target)
     with step("export to ONNX"):
-        graph = export.convert(pipeline, table.matrix.shape[1])
+        graph = export.convert(pipeline, learned.matrix.shape[1])
     with step("compare the exported model with the pipeline (parity gate)"):
-        scale = float(np.std(table.target)) if contract.task == "regression" else 1.0
+        scale = float(np.std(loaded.table.target)) if contract.task == "regression" else 1.0
         parity = export.check_parity(graph, pipeline, held_out.matrix, scale)
         example = _check_rows(contract, held_out)
-    metadata = _metadata(contract, path, table, train_rows, scores, example)
+    metadata = _metadata(contract, source, learned, scores, example)
     model, version = export.with_metadata(graph, metadata)
     return Outcome(
         pipeline=pipeline,
@@ -127,88 +118,12 @@ def train(contract: Contract, path: Path, seed: int, test_size: float, step: Ste
         parity=parity,
         held_out=held_out,
         train_rows=len(train_rows),
-        left_out=table.left_out,
+        loaded=loaded,
+        suspects=suspects,
         source=path,
         data_sha256=metadata["data_sha256"],
         git_commit=metadata["git_commit"],
     )
-
-
-# --- rows
-
-
-def load_table(contract: Contract, path: Path) -> Table:
-    """Read the file's features and target; rows that the contract refuses are left out and counted.
-
-    Raises:
-        UserError: a column is missing, or too few rows are left.
-    """
-    raw = data.read(path, [*contract.features, contract.target])
-    typed = columns.typed(contract, raw)
-    target = typed.table[contract.target]
-    usable = ~typed.rejected & target.is_not_null()
-    left_out = _left_out(typed, target)
-    rows = typed.table.filter(usable)
-    if rows.height < SMALLEST_TABLE:
-        lost = "; ".join(f"{count:,} {reason}" for reason, count in left_out.items())
-        raise UserError(
-            f"{path}: {rows.height:,} usable rows of {raw.height:,} are too few to learn from, at least "
-            f"{SMALLEST_TABLE} are needed{f' (left out: {lost})' if lost else ''}"
-        )
-    features = rows.select(list(contract.features))
-    return Table(features, encode_table(contract, features), _codes(contract, rows[contract.target], path), left_out)
-
-
-def _left_out(typed: columns.Typed, target: pl.Series) -> dict[str, int]:
-    """How many rows cannot be learned from, by reason; the columns that break the contract most are named."""
-    worst = sorted(typed.breaks.items(), key=lambda pair: -pair[1][0])[:SHOWN_BREAKS]
-    named = ", ".join(f"{name} in {count:,}, as {value}" for name, (count, value) in worst)
-    found = {
-        "without a usable target": int(target.is_null().sum()),
-        f"against the contract ({named})": int((typed.rejected & target.is_not_null()).sum()),
-    }
-    return {reason: count for reason, count in found.items() if count}
-
-
-def _codes(contract: Contract, target: pl.Series, path: Path) -> NDArray[Any]:
-    if contract.task == "regression":
-        return target.cast(pl.Float64).to_numpy()
-    labels = [label_text(label) for label in contract.classes]
-    codes = target.replace_strict(labels, range(len(labels)), return_dtype=pl.Int64).to_numpy()
-    absent = [label for code, label in enumerate(labels) if code not in set(codes.tolist())]
-    if absent:
-        raise UserError(
-            f"{path}: no row of class {', '.join(map(repr, absent))}; take it out of the categories of "
-            f"{contract.target!r} in contract.yaml, or add rows"
-        )
-    return codes
-
-
-def split(target: NDArray[Any], task: str, test_size: float, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Row positions for training and for evaluation, stratified by class.
-
-    Classes too rare to be in both parts stay in training, so that the model knows every class.
-    """
-    rows = np.arange(len(target))
-    if task == "regression":
-        if min(len(rows) * test_size, len(rows) * (1 - test_size)) < 1:
-            raise UserError(f"too few rows to hold out {test_size:g} of {len(rows):,}: change [train] test_size")
-        train_rows, test_rows = train_test_split(rows, test_size=test_size, random_state=seed)
-        return np.sort(train_rows), np.sort(test_rows)
-    counts = np.bincount(target)
-    needed = max(1 / test_size, 1 / (1 - test_size), 2)
-    common = counts[target] >= needed
-    classes = len(np.unique(target[common]))
-    if min(common.sum() * test_size, common.sum() * (1 - test_size)) < max(classes, 1):
-        raise UserError(f"too few rows for {len(counts)} classes: each needs {int(np.ceil(needed))} or more rows")
-    train_rows, test_rows = train_test_split(
-        rows[common], test_size=test_size, random_state=seed, stratify=target[common]
-    )
-    return np.sort(np.concatenate([train_rows, rows[~common]])), np.sort(test_rows)
-
-
-def _rows(table: Table, rows: NDArray[Any]) -> Table:
-    return Table(table.rows[rows.tolist()], table.matrix[rows], table.target[rows], {})
 
 
 # --- fit and score
@@ -240,10 +155,10 @@ def _words(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}{where}"
 
 
-def _dummy(task: str, table: Table, train_rows: NDArray[Any]) -> Any:
+def _dummy(task: str, learned: Table) -> Any:
     """The trivial baseline: the majority class with the shares of the classes, or the mean."""
     dummy = DummyClassifier(strategy="prior") if task == "classification" else DummyRegressor(strategy="mean")
-    return dummy.fit(table.matrix[train_rows], table.target[train_rows])
+    return dummy.fit(learned.matrix, learned.target)
 
 
 def score(task: str, predictor: Any, table: Table) -> dict[str, float]:
@@ -259,7 +174,7 @@ def score(task: str, predictor: Any, table: Table) -> dict[str, float]:
 
 def _check_rows(contract: Contract, held_out: Table) -> dict[str, Any]:
     """Prove that held-out rows mean the same to the API as to training; returns one as the API's example."""
-    rows = held_out.rows.head(1_000)
+    rows = held_out.rows.head(CHECKED_ROWS)
     adapter = schema.rows_adapter(contract)
     documents = [json_row(contract, row) for row in rows.to_dicts()]
     try:
@@ -284,38 +199,30 @@ def _json_value(contract: Contract, name: str, value: Any) -> Any:
         return int(value)
     if column.type == "category":
         return next((label for label in column.categories if label_text(label) == value), value)
-    return value.isoformat() if column.type in ("date", "datetime") and value is not None else value
+    return value.isoformat() if column.type in ("date", "datetime", "time") and value is not None else value
 
 
 def _metadata(
-    contract: Contract,
-    path: Path,
-    table: Table,
-    train_rows: NDArray[Any],
-    scores: Mapping[str, float],
-    example: Mapping[str, Any],
+    contract: Contract, source: Source, learned: Table, scores: Mapping[str, float], example: Mapping[str, Any]
 ) -> dict[str, Any]:
-    learned = table.rows[train_rows.tolist()]
+    target = drift.baseline(contract.columns[contract.target], target_values(contract, learned))
+    baselines = {name: drift.baseline(column, learned.rows[name]) for name, column in contract.features.items()}
     return {
         "contract": contract.model_dump(mode="json", exclude_defaults=True) | {"version": contract.version},
         "metrics": scores,
         "versions": {"python": platform.python_version()} | {name: packages.version(name) for name in LIBRARIES},
-        "data_sha256": data.sha256(path),
+        "data_sha256": data.sha256(source),
         "git_commit": git_commit(),
         "example": example,
-        "baselines": {name: baseline(learned[name]) for name in contract.features},
+        "baselines": baselines | {contract.target: target},
     }
 
 
-def baseline(values: pl.Series) -> dict[str, Any]:
-    """The training distribution of a feature: shares of values, or deciles, and the share that is missing."""
-    present = values.drop_nulls()
-    summary: dict[str, Any] = {"rows": values.len(), "missing": values.null_count() / values.len()}
-    if values.dtype in (pl.String, pl.Boolean):
-        counts = present.cast(pl.String).value_counts().sort(present.name)
-        return summary | {"shares": {label: count / values.len() for label, count in counts.rows()}}
-    numbers = present.cast(pl.Datetime("us")).dt.timestamp("us") / 8.64e10 if values.dtype.is_temporal() else present
-    return summary | {"deciles": np.quantile(numbers.to_numpy(), QUANTILES).tolist() if len(numbers) else []}
+def target_values(contract: Contract, learned: Table) -> pl.Series:
+    """The target as a typed column: labels as text, or numbers."""
+    if contract.task == "regression":
+        return pl.Series(learned.target)
+    return pl.Series([label_text(label) for label in contract.classes]).gather(learned.target)
 
 
 def git_commit() -> str:
