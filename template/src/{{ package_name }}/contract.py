@@ -10,12 +10,15 @@ import hashlib
 import re
 from collections.abc import Container, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
 
 from .errors import UserError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 VERSION = 1
 SEAL = "# As inferred, seal "
@@ -29,7 +32,7 @@ ISO_MOMENT = (
     r"([Zz]|[+-]([01][0-9]|2[0-3]):?[0-5][0-9])?)?"
 )
 # A time of day without a zone.
-ISO_TIME = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?"
+ISO_TIME = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?"
 # How files write numbers, where not as computers do.
 POINT, COMMA = "1,234.5", "1.234,5"
 
@@ -243,11 +246,21 @@ def _checked(document: Any, path: Path, node: Any) -> Contract:
     try:
         return Contract.model_validate(document)
     except pydantic.ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        # An unknown name explains why another one is said to be absent.
+        first = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
         where = " > ".join(str(part) for part in first["loc"] if not _is_union_tag(part))
-        message = first["msg"].removeprefix("Value error, ")
+        message = _message(first)
         line = _line_of(node, first["loc"])
         raise UserError(f"{path}, line {line}: {where + ': ' if where else ''}{message}") from None
+
+
+def _message(error: ErrorDetails) -> str:
+    """What is wrong; of an unknown name, which ones there are."""
+    if error["type"] == "extra_forbidden":
+        fields = {"columns": Column.model_fields, "split": Split.model_fields}
+        known = fields.get(str(error["loc"][0]), Contract.model_fields)
+        return f"there is no such field; there are {', '.join(known)}"
+    return error["msg"].removeprefix("Value error, ")
 
 
 def _is_union_tag(part: int | str) -> bool:
@@ -322,8 +335,17 @@ def differences(old: Contract, new: Contract) -> list[str]:
             continue
         before, after = old.columns[name].model_dump(), column.model_dump()
         changed = [key for key in before if key != "reason" and before[key] != after[key]]
-        lines += [f"{name!r} {key}: {_shown(before[key])} becomes {_shown(after[key])}" for key in changed]
+        lines += [f"{name!r} {key}: {_change(key, before[key], after[key])}" for key in changed]
     return lines
+
+
+def _change(key: str, before: Any, after: Any) -> str:
+    """Of lists of words what is new and what is gone; they may be long, and mostly the same."""
+    if key not in ("categories", "na_values") or set(before) == set(after):
+        return f"{_shown(before)} becomes {_shown(after)}"
+    new, gone = ([item for item in one if item not in other] for one, other in ((after, before), (before, after)))
+    parts = [f"{word} {_shown(items)}" for word, items in (("new", new), ("gone", gone)) if items]
+    return ", ".join(parts)
 
 
 def _shown(value: Any) -> str:

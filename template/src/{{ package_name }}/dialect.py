@@ -18,6 +18,7 @@ RECORDS = 200  # to look at
 MOST_ABOVE = 20  # lines above the header, as titles and notes
 NUMBER = re.compile(r"[+-]?\d+([.,]\d+)*([eE][+-]?\d+)?")
 QUOTED_LINES = 100
+DECLARED = re.compile(rf'"?sep=([{re.escape(SEPARATORS)}])"?[\r\n]')  # as Excel writes it above the header
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,9 @@ def dialect(path: Path) -> Dialect:
         start = file.read(START)
     complete = len(start) < START
     readings = {separator: _records(start, separator, complete) for separator in SEPARATORS}
-    best = max(SEPARATORS, key=lambda separator: _consistency(readings[separator]))
-    above, header = _header(readings[best])
+    declared = DECLARED.match(start)
+    best = declared[1] if declared else max(SEPARATORS, key=lambda separator: _consistency(readings[separator]))
+    above, header = _header(readings[best][1:] if declared else readings[best])
     if header and all(NUMBER.fullmatch(cell.strip()) for cell in header):
         raise UserError(f"line {above + 1} holds {', '.join(header[:3])} where names should be: put a header on top")
     return Dialect(best, above, distinct([name.strip() for name in header]))
@@ -85,7 +87,7 @@ def _usual(records: Records) -> tuple[int, int]:
 
 def _consistency(records: Records) -> tuple[bool, float, int]:
     width, count = _usual(records)
-    return width > 1, round(count / max(len(records), 1), 1), width
+    return width > 1, count / max(len(records), 1), width
 
 
 def _header(records: Records) -> tuple[int, list[str]]:

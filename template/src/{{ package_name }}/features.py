@@ -10,7 +10,7 @@ import polars as pl
 
 from .contract import FLOAT32_MAX, LONGEST, Column, Kind
 from .guess import UNKNOWN, Habits, Number, day_first, moment_spelling, number_spelling, time_spelling
-from .spelling import BOOLEANS, booleans, moments, numbers, texts
+from .spelling import BOOLEANS, booleans, moments, numbers, texts, times
 
 MAX_CATEGORIES = 50
 RARE_SHARE = 0.002
@@ -217,7 +217,9 @@ def _time(present: pl.Series, habits: Habits) -> Column | None:
     spelling = time_spelling(present)
     if spelling is None:
         return None
-    return Column(role="feature", type="time", format=spelling[0], reason=f"times of day, as {present[0]}")
+    first, *_, last = times(present, spelling[0]).sort()
+    reason = f"times of day from {first:%H:%M} to {last:%H:%M}"
+    return Column(role="feature", type="time", format=spelling[0], reason=reason)
 
 
 # --- words

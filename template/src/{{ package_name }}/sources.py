@@ -151,9 +151,10 @@ def _fetched(address: str) -> Path:
         raise UserError(f"{address} cannot be read: {_line(error)}; add it with `uv add --group table NAME`") from None
     except ValueError as error:
         raise UserError(f"{address} cannot be read: {_line(error)}") from None
+    except FileNotFoundError:
+        raise UserError(f"{address} cannot be fetched: there is no such file") from None
     except Exception as error:  # each kind of store has errors of its own
-        reason = _line(error) if str(error) != address else "there is no such file"
-        raise UserError(f"{address} cannot be fetched: {reason}") from None
+        raise UserError(f"{address} cannot be fetched: {_line(error)}") from None
 
 
 def _line(error: Exception) -> str:
