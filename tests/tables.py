@@ -10,7 +10,9 @@ import bz2
 import gzip
 import json
 import math
+import os
 import random
+import subprocess
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import xlsxwriter
+import yaml
 
+DRIVE = Path(__file__).with_name("drive.py")
 ROWS = 160
 Rows = list[dict[str, Any]]
 
@@ -92,6 +96,11 @@ def changed(change: Callable[[int, dict[str, Any]], dict[str, Any]], count: int 
     """The rows, each with some of its columns changed or added; a column that becomes None goes."""
     made = [{**row, **change(number, row)} for number, row in enumerate(rows(count))]
     return [{name: value for name, value in row.items() if value is not None} for row in made]
+
+
+def edited(change: Callable[[int, dict[str, Any]], dict[str, Any]], count: int = ROWS) -> Callable[[Path], None]:
+    """A function that writes the rows with some of their columns changed or added, as a plain CSV."""
+    return saved(text(changed(change, count)))
 
 
 def german(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -173,28 +182,34 @@ LEARNED: Sequence[Hostile] = (
         columns={"straße": "category"},
         says="Windows-1252",
     ),
-    Hostile("utf16.csv", saved(text(changed(lambda n, row: {"città": "aè"[n % 2]})), "utf-16"), columns={"città": "category"}),
+    Hostile(
+        "utf16.csv",
+        saved(text(changed(lambda n, row: {"città": "aè"[n % 2]})), "utf-16"),
+        columns={"città": "category"},
+    ),
     Hostile("utf16le.csv", saved(text(rows()), "utf-16-le"), says="UTF-16-LE"),
     Hostile("windows-lines.csv", saved(text(rows(), end="\r\n"))),
     Hostile("mac-lines.csv", saved(text(rows(), end="\r"))),
     Hostile(
         "sentences.csv",
-        saved(text(changed(lambda n, row: {"comment": comment(n, row)}))),
+        edited(lambda n, row: {"comment": comment(n, row)}),
         columns={"comment": "text", "order_id": "ignored"},
     ),
     Hostile(
         "money.csv",
-        saved(text(changed(lambda n, row: {"size": f"${row['size']:,.2f}", "share": f"{n % 97}%", "kg": f"{n % 9} kg"}))),
+        saved(
+            text(changed(lambda n, row: {"size": f"${row['size']:,.2f}", "share": f"{n % 97}%", "kg": f"{n % 9} kg"}))
+        ),
         columns={"size": "number", "size=unit": "$", "share": "integer", "share=unit": "%", "kg=unit": "kg"},
     ),
     Hostile(
         "brackets.csv",
-        saved(text(changed(lambda n, row: {"gain": f"({row['size']:,.2f})" if n % 3 else f"{row['size']:,.2f}"}))),
+        edited(lambda n, row: {"gain": f"({row['size']:,.2f})" if n % 3 else f"{row['size']:,.2f}"}),
         columns={"gain": "number", "gain=format": "1,234.5"},
     ),
     Hostile(
         "missing.csv",
-        saved(text(changed(missing_words))),
+        edited(missing_words),
         columns={"size": "number", "weight": "number", "weight=na_values": "['unknown']"},
     ),
     Hostile(
@@ -204,7 +219,7 @@ LEARNED: Sequence[Hostile] = (
     ),
     Hostile(
         "index.csv",
-        saved(text(changed(lambda n, row: {"Unnamed: 0": (n * 37) % ROWS}))),
+        edited(lambda n, row: {"Unnamed: 0": (n * 37) % ROWS}),
         columns={"Unnamed: 0": "ignored"},
     ),
     Hostile("title.csv", saved("Orders of 2024\n\n" + text(rows())), says="2 lines above the header are left out"),
@@ -238,26 +253,36 @@ LEARNED: Sequence[Hostile] = (
     ),
     Hostile(
         "codes.csv",
-        saved(text(changed(lambda n, row: {"zip": ["01067", "99084"][n % 2], "area_code": 30 + n % 5, "flag": "TF"[n % 2]}))),
+        saved(
+            text(
+                changed(lambda n, row: {"zip": ["01067", "99084"][n % 2], "area_code": 30 + n % 5, "flag": "TF"[n % 2]})
+            )
+        ),
         columns={"zip": "category", "area_code": "category", "flag": "boolean"},
     ),
     Hostile(
         "useless.csv",
-        saved(text(changed(lambda n, row: {"always": "x", "rare": "y" if n == 1 else "", "uuid": f"{n:08x}-{n * 7:04x}"}))),
+        saved(
+            text(changed(lambda n, row: {"always": "x", "rare": "y" if n == 1 else "", "uuid": f"{n:08x}-{n * 7:04x}"}))
+        ),
         columns={"always": "ignored", "rare": "ignored", "uuid": "ignored"},
     ),
     Hostile(
         "answer.csv",
-        saved(text(changed(lambda n, row: {"status": {"yes": "shipped", "no": "closed"}[row["bought"]]}))),
+        edited(lambda n, row: {"status": {"yes": "shipped", "no": "closed"}[row["bought"]]}),
         columns={"status": "category"},
         says="status: it alone predicts the target perfectly",
     ),
-    Hostile("spelled.csv", saved(text(changed(lambda n, row: {"bought": SPELLINGS[row["bought"]][n % 4]}))), says="spellings"),
-    Hostile("ones.csv", saved(text(changed(lambda n, row: {"bought": int(row["bought"] == "yes")})))),
-    Hostile("signs.csv", saved(text(changed(lambda n, row: {"bought": {"yes": "+1", "no": "-1"}[row["bought"]]})))),
-    Hostile("unlabelled.csv", saved(text(changed(lambda n, row: {"bought": "" if n % 4 == 0 else row["bought"]})))),
-    Hostile("classes.csv", saved(text(changed(classes(30), 900))), says="'rarest'"),
-    Hostile("outliers.csv", saved(text(changed(quantity))), target="price", task="regression"),
+    Hostile(
+        "spelled.csv",
+        edited(lambda n, row: {"bought": SPELLINGS[row["bought"]][n % 4]}),
+        says="spellings",
+    ),
+    Hostile("ones.csv", edited(lambda n, row: {"bought": int(row["bought"] == "yes")})),
+    Hostile("signs.csv", edited(lambda n, row: {"bought": {"yes": "+1", "no": "-1"}[row["bought"]]})),
+    Hostile("unlabelled.csv", edited(lambda n, row: {"bought": "" if n % 4 == 0 else row["bought"]})),
+    Hostile("classes.csv", edited(classes(30), 900), says="'rarest'"),
+    Hostile("outliers.csv", edited(quantity), target="price", task="regression"),
     Hostile("small.csv", saved(text(rows(30)))),
     Hostile("narrow.csv", saved(text([{"size": row["size"], "bought": row["bought"]} for row in rows()]))),
     Hostile("wide.csv", saved(text(wide(300)))),
@@ -268,12 +293,16 @@ REFUSED: Sequence[Hostile] = (
     Hostile("headless.csv", saved("1,2\n3,4\n5,6\n"), target="1", error="line 1 holds 1, 2 where names should be"),
     Hostile("ragged.csv", saved(text(rows()) + "1,2,3,4,5,6,7\n"), error="line 162 has 7 fields, the header has 5"),
     Hostile("open-quote.csv", saved(text(rows()) + '"1,2\n' * 501), error="quote"),
-    Hostile("constant.csv", saved(text(changed(lambda n, row: {"bought": "yes"}))), error="is always 'yes': there is nothing"),
-    Hostile("unique.csv", saved(text(changed(lambda n, row: {"bought": f"id-{n}"}))), error="identifier-like"),
+    Hostile(
+        "constant.csv",
+        edited(lambda n, row: {"bought": "yes"}),
+        error="is always 'yes': there is nothing",
+    ),
+    Hostile("unique.csv", edited(lambda n, row: {"bought": f"id-{n}"}), error="identifier-like"),
     Hostile("numbered.csv", saved(text(rows())), target="order_id", error="identifier-like"),
     Hostile("absent.csv", saved(text(rows())), target="sold", error="has no column 'sold'; it has 'order_id', 'size'"),
-    Hostile("blank-target.csv", saved(text(changed(lambda n, row: {"bought": ""}))), error="has no value in any row"),
-    Hostile("singles.csv", saved(text(changed(lambda n, row: {"bought": f"{n}."}, 90))), error="bought"),
+    Hostile("blank-target.csv", edited(lambda n, row: {"bought": ""}), error="has no value in any row"),
+    Hostile("singles.csv", edited(lambda n, row: {"bought": f"{n}."}, 90), error="bought"),
     Hostile("alone.csv", saved("bought\n" + "yes\nno\n" * 40), error="the target is its only column"),
     Hostile("binary.csv", saved(bytes(range(256)) * 40), error="is no table: it holds zero bytes"),
     Hostile("no.parquet", saved(text(rows())), error="cannot be read as Parquet"),
@@ -282,3 +311,47 @@ REFUSED: Sequence[Hostile] = (
     Hostile("no.json", saved('{"size": 1, "bought": \n'), error="cannot be read as JSON lines"),
     Hostile("gone.csv", lambda path: None, error="does not exist"),
 )
+
+
+@dataclass(frozen=True)
+class Driven:
+    """What became of a table.
+
+    Attributes:
+        folder: where its file, contract, model and predictions are.
+        code: the exit code.
+        printed: on standard output.
+        errors: on standard error.
+    """
+
+    folder: Path
+    code: int
+    printed: str
+    errors: str
+
+    def document(self, name: str) -> Any:
+        """A JSON or YAML file that was left."""
+        return yaml.safe_load((self.folder / name).read_text(encoding="utf-8"))
+
+
+def driven(project: Path, folder: Path, tables: Sequence[Hostile], processes: int = 2) -> dict[str, Driven]:
+    """Bring each table through a project's commands, some of them side by side."""
+    jobs = []
+    for table in tables:
+        place = folder / table.name.replace(".", "-")
+        place.mkdir()
+        table.write(place / table.name)
+        jobs.append({"folder": str(place), "name": table.name, "target": table.target})
+    package = next(project.glob("src/*/__main__.py")).parent.name
+    running = []
+    for number in range(processes):
+        (folder / f"jobs-{number}.json").write_text(json.dumps(jobs[number::processes]))
+        command = [project / ".venv/bin/python", DRIVE, package, folder / f"jobs-{number}.json"]
+        environment = os.environ | {"NO_COLOR": "1", "COLUMNS": "300"}
+        running.append(subprocess.Popen(list(map(str, command)), env=environment))
+    assert [process.wait(900) for process in running] == [0] * processes
+    return {job["name"]: _result(Path(job["folder"])) for job in jobs}
+
+
+def _result(folder: Path) -> Driven:
+    return Driven(folder, **json.loads((folder / "result.json").read_text()))
