@@ -53,6 +53,7 @@ def test_help_lists_every_task(render: Render) -> None:
             "update",
             "contract",
             "train",
+            "check-data",
             "serve",
             "predict",
             "test",

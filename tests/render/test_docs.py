@@ -39,14 +39,15 @@ def test_the_picture_in_the_readme_shows_what_is_there(render: Render) -> None:
     made = {"contract.yaml", "model", "reports"}
     names = {match.rstrip("/").split("/")[0] for match in re.findall(r"^[├└]── (\S+)", picture, re.MULTILINE)}
     assert all((render() / name).exists() for name in names - made)
-    lines = re.findall(r"^│   [├└]── ([a-z, .]+?)(?:   .*)?$", picture, re.MULTILINE)
+    lines = re.findall(r"^│   [├└]── ([a-z_, .]+?)(?:   .*)?$", picture, re.MULTILINE)
     listed = set(re.findall(r"[a-z_]+", " ".join(lines)))
     modules = {path.stem for path in (render() / "src/loan_offers").glob("*.py") if not path.stem.startswith("__")}
     assert modules <= listed
 
 
 def test_settings_in_the_docs_are_those_of_the_configuration(render: Render) -> None:
-    config = (render() / "config.toml").read_text().split("\n[serve]\n")[1]
+    config = (render() / "config.toml").read_text().split("\n[check]")[1]
     documented = re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", (ROOT / "docs/use.md").read_text(), re.MULTILINE)
-    settings = {name: value.strip('"') for name, value in re.findall(r'^(\w+) = ("[^"]*"|\d+)', config, re.MULTILINE)}
+    written = re.findall(r'^(\w+) = ("[^"]*"|[\w.]+)', config, re.MULTILINE)
+    settings = {name: value.strip('"') for name, value in written}
     assert dict(documented) == settings
