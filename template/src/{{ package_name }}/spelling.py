@@ -37,14 +37,17 @@ ZONED_FORMATS = ("%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M%#z")
 TIME_FORMATS = ("%H:%M:%S%.f", "%H:%M")
 FIRST_YEAR = 1_000  # of a format: a year of two digits is no year
 
+
 # A number as people write it: a sign or brackets for negative ones, groups of thousands, a fraction, an exponent.
 # Groups are of three digits; of two in India, but for the last.
-_GROUPED = r"(?:\d{{1,3}}(?:[{groups}'’ \u00a0\u202f]\d{{2,3}})*[{groups}'’ \u00a0\u202f]\d{{3}}|\d+)"
-_WRITTEN = r"^(?:[+\-−]?(?:{grouped}(?:{point}\d*)?|{point}\d+)(?:[eE][+-]?\d+)?|\({grouped}(?:{point}\d*)?\))$"
-WRITTEN = {
-    POINT: _WRITTEN.format(grouped=_GROUPED.format(groups=","), point=r"\."),
-    COMMA: _WRITTEN.format(grouped=_GROUPED.format(groups="."), point=","),
-}
+def _written(group: str, point: str) -> str:
+    groups = "[" + group + r"'’ \u00a0\u202f]"
+    whole = r"(?:\d{1,3}(?:" + groups + r"\d{2,3})*" + groups + r"\d{3}|\d+)"
+    decimal = f"{whole}(?:{point}\\d*)?"
+    return rf"^(?:[+\-−]?(?:{decimal}|{point}\d+)(?:[eE][+-]?\d+)?|\({decimal}\))$"
+
+
+WRITTEN = {POINT: _written(",", r"\."), COMMA: _written(r"\.", ",")}
 
 
 def clean(series: pl.Series) -> pl.Series:
