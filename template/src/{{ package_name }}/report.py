@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import html
 import json
 from collections.abc import Mapping, Sequence
@@ -12,18 +11,18 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 from sklearn import calibration, metrics
 
 from .contract import Contract, label_text, prediction_columns
 from .encode import layout
-from .evaluate import better, main_score
+from .evaluate import better, classification_scores, main_score, regression_scores
 from .page import document, figure, table
-from .train import Outcome, score
+from .train import Outcome
 
 IMPORTANCE_ROWS = 2_000
 IMPORTANCE_REPEATS = 3
-MANY_FEATURES = 100
-WIDE_ROWS = 500
+MANY_FEATURES = 60
 SHOWN_FEATURES = 20
 SHOWN_CLASSES = 10
 
@@ -58,29 +57,49 @@ def holdout_csv(outcome: Outcome, contract: Contract) -> str:
 def importances(outcome: Outcome, contract: Contract, seed: int) -> list[tuple[str, float]]:
     """How much the main score gets worse when a feature's held-out values are shuffled, largest first.
 
-    Of a table with many features fewer rows are shuffled, and less often.
+    Of many features only those that go along with the predictions most.
 
     Source: permutation importance (Breiman 2001), over contract columns, so that the parts of a date move together.
     """
     random = np.random.default_rng(seed)
-    wide = len(contract.features) > MANY_FEATURES
-    held_out, most = outcome.held_out, WIDE_ROWS if wide else IMPORTANCE_ROWS
-    if len(held_out.matrix) > most:
-        held_out = held_out.at(np.sort(random.choice(len(held_out.matrix), most, replace=False)))
-    full = score(contract.task, outcome.pipeline, held_out)
-    name = main_score(contract.task, full)
+    held_out = outcome.held_out
+    if len(held_out.matrix) > IMPORTANCE_ROWS:
+        held_out = held_out.at(np.sort(random.choice(len(held_out.matrix), IMPORTANCE_ROWS, replace=False)))
+    name = main_score(contract.task, outcome.scores)
+    full = _main(name, outcome, held_out.target, held_out.matrix)
     sources = np.array(layout(contract).sources)
 
     def drop(feature: str) -> float:
         shuffled = held_out.matrix.copy()
         block = np.flatnonzero(sources == feature)
         shuffled[:, block] = shuffled[random.permutation(len(shuffled))][:, block]
-        worse = score(contract.task, outcome.pipeline, dataclasses.replace(held_out, matrix=shuffled))
-        return full[name] - worse[name]
+        return full - _main(name, outcome, held_out.target, shuffled)
 
-    repeats = 1 if wide else IMPORTANCE_REPEATS
-    drops = [(feature, float(np.mean([drop(feature) for _ in range(repeats)]))) for feature in contract.features]
+    features = _associated(outcome, contract, held_out.matrix, sources)
+    drops = [(feature, float(np.mean([drop(feature) for _ in range(IMPORTANCE_REPEATS)]))) for feature in features]
     return sorted(drops, key=lambda pair: -pair[1])
+
+
+def _main(name: str, outcome: Outcome, truth: NDArray[Any], matrix: NDArray[Any]) -> float:
+    """The main score alone, from one prediction."""
+    if name == "r2":
+        return regression_scores(truth, outcome.pipeline.predict(matrix))["r2"]
+    probabilities = outcome.pipeline.predict_proba(matrix)
+    return classification_scores(truth, probabilities.argmax(axis=1), probabilities).get(name, 0.0)
+
+
+def _associated(outcome: Outcome, contract: Contract, matrix: NDArray[Any], sources: NDArray[Any]) -> list[str]:
+    """All features, or of many those whose values go along with the predictions most, by rank correlation."""
+    features = list(contract.features)
+    if len(features) <= MANY_FEATURES:
+        return features
+    predicted = outcome.pipeline.predict(matrix)
+    ranks = rankdata(np.nan_to_num(np.column_stack([matrix, predicted]), nan=-np.inf), axis=0)
+    ranks = ranks - ranks.mean(axis=0)
+    lengths = np.linalg.norm(ranks, axis=0)
+    along = np.abs(ranks[:, -1] @ ranks[:, :-1]) / np.maximum(lengths[-1] * lengths[:-1], 1e-9)
+    strongest = dict.fromkeys(sources[np.argsort(-along, kind="stable")].tolist())
+    return list(strongest)[:MANY_FEATURES]
 
 
 # --- plots

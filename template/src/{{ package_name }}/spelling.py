@@ -32,7 +32,7 @@ BOOLEANS = {
     **dict.fromkeys(("true", "t", "yes", "y", "on", "1"), True),
     **dict.fromkeys(("false", "f", "no", "n", "off", "0"), False),
 }
-NAIVE_FORMATS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
+NAIVE_FORMATS = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M")
 ZONED_FORMATS = ("%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M%#z")
 TIME_FORMATS = ("%H:%M:%S%.f", "%H:%M")
 FIRST_YEAR = 1_000  # of a format: a year of two digits is no year
@@ -136,13 +136,18 @@ def _formatted(values: pl.Series, format: str) -> pl.Series:
 
 
 def _iso(values: pl.Series) -> pl.Series:
-    """Moments from text of the form `ISO_MOMENT`."""
-    text = pl.col("value").str.replace("[Tt]", " ").str.replace("[Zz]", "+00:00")
-    naive = [text.str.strptime(pl.Datetime("us"), format, strict=False) for format in NAIVE_FORMATS]
-    zoned = [text.str.strptime(pl.Datetime("us", "UTC"), format, strict=False) for format in ZONED_FORMATS]
-    readings = [*naive, *(reading.dt.replace_time_zone(None) for reading in zoned)]
-    shaped = values.set(~values.str.contains(f"^(?:{ISO_MOMENT})$"), None)
-    return shaped.to_frame("value").select(pl.coalesce(readings)).to_series()
+    """Moments from text of the form `ISO_MOMENT`; each format is tried on what is left."""
+    left = values.set(~values.str.contains(f"^(?:{ISO_MOMENT})$"), None)
+    left = left.str.replace("[Tt]", " ").str.replace("[Zz]", "+00:00")
+    read = pl.repeat(None, values.len(), dtype=pl.Datetime("us"), eager=True)
+    for format in (*NAIVE_FORMATS, *ZONED_FORMATS):
+        left = left.set(read.is_not_null(), None)
+        if left.null_count() == left.len():
+            break
+        zone = "UTC" if format in ZONED_FORMATS else None
+        found = left.str.strptime(pl.Datetime("us", zone), format, strict=False)
+        read = read.zip_with(read.is_not_null(), found.dt.replace_time_zone(None))
+    return read.alias(values.name)
 
 
 def days(moments: pl.Series) -> pl.Series:
