@@ -199,7 +199,7 @@ def _kind(name: str, path: Path) -> Kind:
     if promised in ("Parquet", "Excel") and kind != promised:
         raise UserError(f"{name} cannot be read as {promised}: its content is none")
     if kind == "CSV" and promised == "JSON lines":
-        raise UserError(f'{name} cannot be read as JSON lines: a line must be an object, as {{"column": 1}}')
+        raise UserError(f"{name} cannot be read as JSON lines: a line must be an object, with a value for each column")
     return kind
 
 
