@@ -124,7 +124,7 @@ def test_the_estimator_reaches_pipeline_and_dependencies(render: Render, answers
     document = tomllib.loads((project / "pyproject.toml").read_text())
     names = {re.split(r"[<>=;]", item)[0] for item in document["dependency-groups"]["train"] if isinstance(item, str)}
     extra = {"xgboost": {"onnxmltools", "xgboost", "xgboost-cpu"}, "lightgbm": {"lightgbm", "onnxmltools"}}
-    assert names == {"matplotlib", "onnx", "scikit-learn", "skl2onnx"} | extra.get(answers["estimator"], set())
+    assert names == {"matplotlib", "onnx", "scikit-learn", "scipy", "skl2onnx"} | extra.get(answers["estimator"], set())
 
 
 def test_files_behind_a_gitignore_would_be_missing() -> None:
