@@ -42,7 +42,7 @@ def drive(project: Project, job: dict[str, str]) -> int:
     for command in commands:
         if code := project.cli.main(command):
             return int(code)
-    contract = project.contract.load(Path("contract.yaml"))
+    contract = project.contract_file.load(Path("contract.yaml"))
     typed = project.columns.typed(contract, project.data.read(job["name"], list(contract.features)))
     rows = [project.train.json_row(contract, row) for row in typed.table.filter(~typed.rejected).to_dicts()]
     scored = project.data.read("scored.csv", project.contract.prediction_columns(contract)).rows()

@@ -16,7 +16,8 @@ from tests.answers import label, pairwise
 from tests.conftest import ROOT, Render
 
 PACKAGE = (
-    *("__init__", "__main__", "batch", "check", "check_page", "cli", "columns", "console", "contract", "converters"),
+    *("__init__", "__main__", "batch", "check", "check_page", "cli", "columns", "console", "contract"),
+    *("contract_file", "convert", "converters"),
     *("data", "dialect", "drift", "encode", "errors", "evaluate", "export", "features", "files", "goal", "guess"),
     *("health", "infer", "leakage", "model", "observe", "openapi", "page", "pipeline", "report", "schema", "server"),
     *("settings", "sources", "spelling", "table", "train"),

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn, get_args
 
-from . import contract as contracts
 from . import settings
 from .contract import Contract, Task
 from .errors import UserError
@@ -90,7 +89,7 @@ def run_contract(arguments: argparse.Namespace) -> None:
 
 def infer_contract(data: str | None, target: str | None, task: Task | None, replace: bool) -> Contract:
     """Infer a contract, write it where that loses nothing, and show it."""
-    from . import console, files, infer
+    from . import console, contract_file, files, infer
     from .data import remarks
 
     path, target, task = contract_source(data, target, task, replace)
@@ -101,11 +100,11 @@ def infer_contract(data: str | None, target: str | None, task: Task | None, repl
     )
     current = None if replace else current_contract(replace)
     if current:
-        console.show_differences(contracts.differences(current, inferred))
+        console.show_differences(contract_file.differences(current, inferred))
         check_replaceable(current, inferred)
     unchanged = current == inferred
     if not unchanged:
-        files.write_atomically({CONTRACT: contracts.dump(inferred).encode()})
+        files.write_atomically({CONTRACT: contract_file.dump(inferred).encode()})
     console.show_contract(inferred, CONTRACT, "unchanged" if unchanged else "review it, edit it, commit it")
     return inferred
 
@@ -132,10 +131,12 @@ def current_contract(replace: bool) -> Contract | None:
     Raises:
         UserError: it cannot be read.
     """
+    from . import contract_file
+
     if not CONTRACT.exists():
         return None
     try:
-        return contracts.load(CONTRACT)
+        return contract_file.load(CONTRACT)
     except UserError:
         if replace:
             return None
@@ -155,10 +156,12 @@ def check_replaceable(current: Contract, inferred: Contract) -> None:
     Raises:
         UserError: a person edited it, or it is for the same target.
     """
+    from . import contract_file
+
     again = "to replace it, say WRITE=1 (or --write)"
-    if current != inferred and contracts.is_edited(CONTRACT.read_text(encoding="utf-8")):
+    if current != inferred and contract_file.is_edited(CONTRACT.read_text(encoding="utf-8")):
         raise UserError(f"{CONTRACT} was edited by hand and is left as it is; {again}")
-    changes = len(contracts.differences(current, inferred))
+    changes = len(contract_file.differences(current, inferred))
     if changes and current.target == inferred.target:
         raise UserError(f"{CONTRACT} would change in {changes} places and is left as it is; {again}")
 
@@ -168,13 +171,13 @@ def check_replaceable(current: Contract, inferred: Contract) -> None:
 
 def run_train(arguments: argparse.Namespace) -> None:
     """`train`: learn, check, and write the model and its report."""
-    from . import console, report, train
+    from . import console, contract_file, report, train
     from .data import remarks
     from .files import write_atomically
 
     configured = settings.load(settings.TrainSettings, seed=arguments.seed)
     named = settings.load(settings.ModelSettings)
-    contract = contracts.load(CONTRACT) if CONTRACT.exists() else infer_contract(None, None, None, replace=False)
+    contract = contract_file.load(CONTRACT) if CONTRACT.exists() else infer_contract(None, None, None, replace=False)
     source = arguments.data or contract.data
     for remark in remarks(source):
         console.warn(remark)

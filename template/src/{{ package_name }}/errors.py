@@ -6,3 +6,8 @@ class UserError(Exception):
 
     The command line prints it on standard error and exits with code 1; no traceback.
     """
+
+
+def one_line(error: Exception) -> str:
+    """What was raised, on one line that is not too long."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

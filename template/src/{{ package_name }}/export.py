@@ -18,7 +18,7 @@ from sklearn.pipeline import Pipeline
 
 from .converters import register_converters
 from .encode import Matrix
-from .errors import UserError
+from .errors import UserError, one_line
 
 OPSET = {"": 21, "ai.onnx.ml": 3}
 TOLERANCE = 1e-4
@@ -54,7 +54,7 @@ def convert(pipeline: Pipeline, width: int) -> onnx.ModelProto:
         return _with_labels_by_probability(graph) if classifier else graph
     except Exception as error:  # skl2onnx raises many unrelated kinds
         raise UserError(
-            f"pipeline.py: {_culprit(pipeline, width)} cannot be exported to ONNX: {_line(error)}"
+            f"pipeline.py: {_culprit(pipeline, width)} cannot be exported to ONNX: {one_line(error)}"
         ) from None
 
 
@@ -93,10 +93,6 @@ def _named_step(pipeline: Pipeline, position: int) -> str:
 
 def _kind(step: Any) -> str:
     return type(step).__name__
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 # --- the parity gate

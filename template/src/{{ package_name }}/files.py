@@ -1,15 +1,20 @@
-"""Writing files so that nobody ever sees half of one."""
+"""Writing files so that nobody ever sees half of one, and files that go when the process ends."""
 
 from __future__ import annotations
 
+import atexit
 import errno
+import functools
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import UserError
+
+BLOCK = 2**22
 
 
 @contextmanager
@@ -61,3 +66,32 @@ def _written_beside(path: Path, content: bytes) -> Path:
         Path(name).unlink(missing_ok=True)
         raise
     return Path(name)
+
+
+# --- files of this process
+
+
+@functools.cache
+def folder() -> Path:
+    """A folder that goes when the process ends."""
+    made = Path(tempfile.mkdtemp(prefix="table-"))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
+
+
+@contextmanager
+def temporary(ending: str) -> Iterator[Path]:
+    """A file of this process; it does not stay when it cannot be completed."""
+    handle, name = tempfile.mkstemp(dir=folder(), suffix=ending)
+    os.close(handle)
+    try:
+        yield Path(name)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def start(path: Path, size: int) -> bytes:
+    """The first bytes of a file."""
+    with path.open("rb") as file:
+        return file.read(size)
