@@ -61,9 +61,16 @@ def score_file(model: Model, source: Source, out: Path, progress: Callable[[int]
                 progress(done)
             if not done:
                 raise UserError(f"{source} has a header but no rows")
-            good.finish(out)
+            if good.rows:
+                good.finish(out)
             bad.finish(rejects) if bad.rows else rejects.unlink(missing_ok=True)
     return Counts(good.rows, bad.rows, rejects)
+
+
+def absent(model: Model, source: Source) -> list[str]:
+    """The features that the file does not have."""
+    present = data.names(source)
+    return [name for name in model.contract.features if name not in present]
 
 
 class _Output:

@@ -67,8 +67,12 @@ class Check:
     findings: tuple[Finding, ...]
     unknown: tuple[str, ...]
 
+    def worst_first(self) -> list[Finding]:
+        """The findings: columns that break the contract, then those that have drifted, then the others."""
+        return sorted(self.findings, key=lambda found: (not found.problem, not found.drifted, -(found.psi or 0)))
+
     def breaks(self, tolerated: float) -> bool:
-        """Whether a required column is absent, or more than this share of the rows is refused."""
+        """Whether a column is absent, or more than this share of the rows is refused."""
         absent = any(finding.problem == ABSENT for finding in self.findings)
         return absent or self.refused > tolerated * self.rows
 
@@ -105,10 +109,11 @@ def _checked(contract: Contract) -> list[str]:
 
 
 def _absent(contract: Contract, name: str) -> Finding | None:
-    """A feature that is not in the file; the target need not be, and what may be missing may be missing everywhere."""
-    if name == contract.target:
-        return None
-    return Finding(name, "" if contract.columns[name].missing else ABSENT)
+    """A feature that is not in the file; the target need not be.
+
+    One that may be missing counts too: its name may have changed.
+    """
+    return None if name == contract.target else Finding(name, ABSENT)
 
 
 class _Counted:
@@ -121,10 +126,12 @@ class _Counted:
         self.missing: Counter[str] = Counter()
         self.broken: Counter[str] = Counter()
         self.examples: dict[str, list[str]] = {name: [] for name in names}
+        features = self.contract.features.items()
+        self.complete = all(name in names or column.missing for name, column in features)
         self.rows = self.refused = 0
 
     def add(self, piece: pl.DataFrame) -> None:
-        refused = pl.repeat(not self._complete(), piece.height, dtype=pl.Boolean, eager=True)
+        refused = pl.repeat(not self.complete, piece.height, dtype=pl.Boolean, eager=True)
         for name in self.names:
             column = self.contract.columns[name]
             values, bad = columns.typed_column(column, piece[name])
@@ -132,16 +139,15 @@ class _Counted:
                 bad = bad & columns.cleaned(column, piece[name]).is_not_null()
             else:
                 refused = refused | bad
-            self._add_column(name, column, values, piece[name].filter(bad))
+            wrong = int((values.is_null() & columns.cleaned(column, piece[name]).is_not_null()).sum())
+            self._add_column(name, column, values, piece[name].filter(bad), wrong)
         self.rows, self.refused = self.rows + piece.height, self.refused + int(refused.sum())
 
-    def _complete(self) -> bool:
-        return all(name in self.names or column.missing for name, column in self.contract.features.items())
-
-    def _add_column(self, name: str, column: Column, values: pl.Series, bad: pl.Series) -> None:
+    def _add_column(self, name: str, column: Column, values: pl.Series, bad: pl.Series, wrong: int) -> None:
+        """Count values; the wrong ones are neither in a bin nor missing."""
         counts = drift.bin_counts(column, self.baselines[name], values)
         self.counts[name] = self.counts[name] + counts if name in self.counts else counts
-        self.missing[name] += values.null_count()
+        self.missing[name] += values.null_count() - wrong
         self.broken[name] += bad.len()
         if len(self.examples[name]) < 3:
             found = bad.unique(maintain_order=True).head(3)
@@ -149,10 +155,11 @@ class _Counted:
 
     def finding(self, name: str, limit: float) -> Finding:
         """What the counts of a column say."""
-        expected, actual = drift.shares(self.baselines[name], self.counts[name], self.missing[name])
+        missing = 0 if name == self.contract.target else self.missing[name]  # nothing was learned from such rows
+        expected, actual = drift.shares(self.baselines[name], self.counts[name], missing)
         used = int(((expected > 0) | (actual > 0)).sum())
         chance = drift.chance(used, self.baselines[name]["rows"], self.rows)
-        bins = (*drift.bin_names(self.baselines[name]), "missing")
+        bins = (*drift.bin_names(self.contract.columns[name], self.baselines[name]), "missing")
         return Finding(
             name,
             self._problem(name),

@@ -33,7 +33,7 @@ def page(check: Check, source: str, name: str, version: str) -> str:
         f'<p class="note">{check.rows:,} rows, {check.refused:,} of them refused &middot; compared with the '
         f"contract and the training data of model version {version}</p>",
         "<h2>Columns</h2>",
-        f'<div class="wide">{table(HEAD, map(_row, check.findings), numbers=(1, 2), marked=3)}</div>',
+        f'<div class="wide">{table(HEAD, map(_row, check.worst_first()), numbers=(1, 2), marked=3)}</div>',
         _unknown(check.unknown),
         "<h2>Distributions</h2>",
         '<p class="note">PSI is the population stability index: 0 when a distribution is that of the training data, '
@@ -43,7 +43,7 @@ def page(check: Check, source: str, name: str, version: str) -> str:
     return document(title, body)
 
 
-HEAD = ("column", "PSI", "may be", "as trained", "breaks the contract")
+HEAD = ("column", "PSI", "bound", "fine", "what breaks the contract")
 
 
 def _row(found: Finding) -> tuple[str, ...]:

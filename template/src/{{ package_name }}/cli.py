@@ -89,18 +89,15 @@ def run_contract(arguments: argparse.Namespace) -> None:
 
 def infer_contract(data: str | None, target: str | None, task: Task | None, replace: bool) -> Contract:
     """Infer a contract, write it where that loses nothing, and show it."""
-    from . import console, contract_file, files, infer
+    from . import console, contract_file, files
     from .data import remarks
 
     path, target, task = contract_source(data, target, task, replace)
     for remark in remarks(path):
         console.warn(remark)
-    inferred = infer.infer(
-        path, target or console.ask_target(path), task, console.ask_task if console.can_ask() else None
-    )
+    inferred = inferred_contract(path, target, task)
     current = None if replace else current_contract(replace)
     if current:
-        console.show_differences(contract_file.differences(current, inferred))
         check_replaceable(current, inferred)
     unchanged = current == inferred
     if not unchanged:
@@ -109,13 +106,32 @@ def infer_contract(data: str | None, target: str | None, task: Task | None, repl
     return inferred
 
 
+def inferred_contract(source: str, target: str | None, task: Task | None) -> Contract:
+    """The contract of a file; a person at a terminal is asked for the target until it can be learned."""
+    from . import console, infer
+
+    ask = console.ask_task if console.can_ask() else None
+    if target:
+        return infer.infer(source, target, task, ask)
+    while True:
+        chosen = console.ask_target(source)
+        try:
+            return infer.infer(source, chosen, task, ask)
+        except UserError as error:
+            console.warn(str(error))
+
+
 def contract_source(
     data: str | None, target: str | None, task: Task | None, replace: bool
 ) -> tuple[str, str | None, Task | None]:
     """What to infer from: what was asked for, else what `contract.yaml` names, else what `config.toml` names."""
+    from . import console
+
     if current := current_contract(replace):
         path = data or current.data
         if target in (None, current.target) and has_column(path, current.target):
+            if target is None:
+                console.warn(f"the target is {current.target!r}, as in {CONTRACT}; another one: TARGET=column")
             return path, current.target, task or current.task
         return path, target, task
     configured = settings.load(settings.ContractSettings)
@@ -151,19 +167,25 @@ def has_column(source: str, name: str) -> bool:
 
 
 def check_replaceable(current: Contract, inferred: Contract) -> None:
-    """Keep a contract that says something else and that would be missed.
+    """Show what a new contract says otherwise, and keep one that would be missed.
 
     Raises:
         UserError: a person edited it, or it is for the same target.
     """
-    from . import contract_file
+    from . import console, contract_file
 
+    edited = contract_file.is_edited(CONTRACT.read_text(encoding="utf-8"))
+    if not edited and current.target != inferred.target:
+        title = "title and description of the API are in config.toml, under [serve]"
+        console.warn(f"{CONTRACT} was for {current.target!r} and not edited, so it is replaced; {title}")
+        return
+    changes = contract_file.differences(current, inferred)
+    console.show_differences(changes)
     again = "to replace it, say WRITE=1 (or --write)"
-    if current != inferred and contract_file.is_edited(CONTRACT.read_text(encoding="utf-8")):
+    if current != inferred and edited:
         raise UserError(f"{CONTRACT} was edited by hand and is left as it is; {again}")
-    changes = len(contract_file.differences(current, inferred))
-    if changes and current.target == inferred.target:
-        raise UserError(f"{CONTRACT} would change in {changes} places and is left as it is; {again}")
+    if changes:
+        raise UserError(f"{CONTRACT} would change in {len(changes):,} places and is left as it is; {again}")
 
 
 # --- train
@@ -242,7 +264,7 @@ def outdated(model: Path) -> str | None:
 
 def run_predict(arguments: argparse.Namespace) -> None:
     """`predict`: score a file."""
-    from . import batch, console, model
+    from . import batch, console, data, model
 
     configured = settings.load(settings.ModelSettings)
     loaded = model.load(configured.model, configured.threads)
@@ -250,6 +272,8 @@ def run_predict(arguments: argparse.Namespace) -> None:
         console.warn(reason)
     with console.row_counter("scoring") as progress:
         counts = batch.score_file(loaded, arguments.data, arguments.out, progress)
-    console.show_counts(counts, arguments.out)
     if not counts.scored:
         raise UserError(f"no row of {arguments.data} keeps the contract: {counts.rejects} says why")
+    console.show_counts(counts, arguments.out)
+    if absent := batch.absent(loaded, arguments.data):
+        console.warn(f"{arguments.data} has no {data.shown(absent)}: taken as missing in every row")

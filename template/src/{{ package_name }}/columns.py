@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from .contract import FLOAT32_MAX, LONGEST, Column, Contract, label_text
-from .spelling import MISSING, booleans, days, moments, numbers, texts, times
+from .contract import FLOAT32_MAX, LONGEST, MISSING, Column, Contract, label_text
+from .spelling import booleans, days, moments, numbers, texts, times
 
 QUOTED = 40  # characters of a value that is shown
 

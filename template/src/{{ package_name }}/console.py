@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .contract import SUSPICION, Contract, Task
+from .contract import SUSPICION, Contract, Split, Task
 from .errors import UserError
 
 if TYPE_CHECKING:
@@ -74,7 +74,10 @@ def ask_target(source: Source) -> str:
         )
     import questionary
 
-    answer = questionary.select("Which column should the model predict?", choices=names).ask()
+    question = "Which column should the model predict? (type to filter)"
+    answer = questionary.select(
+        question, choices=names, default=names[-1], use_search_filter=True, use_jk_keys=False
+    ).ask()
     if answer is None:
         raise UserError("no target chosen, nothing written")
     return str(answer)
@@ -109,7 +112,7 @@ def show_outcome(outcome: Outcome, contract: Contract, model: Path, page: Path) 
     """The scores beside the trivial baseline, and where everything is."""
     from .evaluate import better
 
-    _show_rows(outcome)
+    _show_rows(outcome, contract.split)
     for name, why in outcome.suspects.items():
         out.print(f"[red]warning[/]  {escape(name)}: {why}")
     baseline = "always the majority class" if contract.task == "classification" else "always the mean"
@@ -124,9 +127,11 @@ def show_outcome(outcome: Outcome, contract: Contract, model: Path, page: Path) 
     out.print(f"[green]ok[/]  {escape(made)}")
 
 
-def _show_rows(outcome: Outcome) -> None:
+def _show_rows(outcome: Outcome, split: Split | None) -> None:
     """Which rows were not learned from."""
     loaded = outcome.loaded
+    if split:
+        warn(f"held out by {split.by} of {split.column!r}, as the contract says")
     if loaded.drawn < loaded.in_file:
         drawn = f"{loaded.drawn:,} of {loaded.in_file:,} rows were drawn at random: [train] max_rows in config.toml"
         out.print(f"[yellow]note[/]  {escape(drawn)}")
@@ -169,17 +174,17 @@ def show_check(check: Check, page: Path) -> None:
     table = Table("column", box=None, header_style="bold", pad_edge=False)
     table.add_column("PSI", justify="right")
     table.add_column("finding")
-    worst = sorted(check.findings, key=lambda found: (not found.problem, not found.drifted, -(found.psi or 0)))
-    for found in worst[:SHOWN_COLUMNS]:
+    for found in check.worst_first()[:SHOWN_COLUMNS]:
         style = "red" if found.problem else "yellow" if found.drifted else ""
         psi = "-" if found.psi is None else f"{found.psi:.3f}"
         table.add_row(escape(found.name), psi, escape(_finding(found)), style=style)
     out.print(table)
     if check.unknown:
         warn(f"the contract does not know {', '.join(check.unknown[:10])}: left alone")
-    out.print(f"[green]ok[/]  {escape(f'{check.rows:,} rows checked, {check.refused:,} refused; report: {page}')}")
+    word = "[yellow]note[/]" if check.refused else "[green]ok[/]"
+    out.print(f"{word}  {escape(f'{check.rows:,} rows checked, {check.refused:,} would be refused; report: {page}')}")
 
 
 def _finding(found: Finding) -> str:
-    drifted = f"drifted: the index may be {found.limit:.2f}" if found.drifted else ""
+    drifted = f"drifted: above {found.limit:.2f}" if found.drifted else ""
     return "; ".join(filter(None, (found.problem, drifted))) or ("absent" if found.psi is None else "ok")

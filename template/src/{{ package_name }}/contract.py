@@ -23,6 +23,12 @@ ISO_MOMENT = (
 )
 # A time of day without a zone.
 ISO_TIME = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?"
+# Texts that mean that there is no value.
+MISSING = (
+    *("", "NA", "N/A", "n/a", "na", "NaN", "nan", "NAN", "null", "NULL", "Null", "None", "nil", "N.A.", "n.a.", "k.A."),
+    *("-", "--", "?", ".", "..", ":", "<NA>", "#N/A", "#NV", "\\N", "(null)", "NaT"),
+    *("#VALUE!", "#REF!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!"),
+)
 # How files write numbers, where not as computers do.
 POINT, COMMA = "1,234.5", "1.234,5"
 
@@ -120,6 +126,8 @@ def _category_problem(column: Column) -> str | None:
         return "a category column needs categories"
     if column.type != "category" and (column.categories or column.other):
         return "categories and other are for category columns only"
+    if len({type(label) is bool for label in column.categories}) > 1:
+        return 'categories mix true and false with others: YAML takes NO, yes and on for them, write "NO", "yes", "on"'
     spellings, values = {label_text(label) for label in column.categories}, set(column.categories)
     if min(len(spellings), len(values)) < len(column.categories):
         return "categories must differ from each other"
@@ -142,16 +150,16 @@ def _format_problem(column: Column) -> str | None:
 def _contract_problem(contract: Contract) -> str | None:
     targets = [name for name, column in contract.columns.items() if column.role == "target"]
     if len(targets) != 1:
-        return f"exactly one column must have role target, not {len(targets)}"
+        return f"columns: exactly one must have role target, not {len(targets)}"
     if not contract.features:
-        return "at least one column must have role feature"
+        return "columns: at least one must have role feature"
     target = contract.columns[targets[0]]
     if target.type in ("text", "date", "datetime", "time"):
-        return f"a target of type {target.type} cannot be learned; use category, integer or number"
+        return f"columns: a target of type {target.type} cannot be learned; use category, integer or number"
     if contract.task == "classification" and (target.type != "category" or len(target.categories) < 2):
-        return "a classification needs a target of type category with two or more categories"
+        return "task: a classification needs a target of type category with two or more categories"
     if contract.task == "regression" and target.type not in ("integer", "number"):
-        return "a regression needs a target of type integer or number"
+        return "task: a regression needs a target of type integer or number"
     return _split_problem(contract)
 
 

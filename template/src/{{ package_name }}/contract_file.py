@@ -74,7 +74,7 @@ def _checked(document: Any, path: Path, node: Any) -> Contract:
         first = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
         where = " > ".join(str(part) for part in first["loc"] if not _is_union_tag(part))
         message = _message(first)
-        line = _line_of(node, first["loc"])
+        line = _line_of(node, first["loc"] or (message.partition(":")[0],))
         raise UserError(f"{path}, line {line}: {where + ': ' if where else ''}{message}") from None
 
 
@@ -84,6 +84,13 @@ def _message(error: ErrorDetails) -> str:
         fields = {"columns": Column.model_fields, "split": Split.model_fields}
         known = fields.get(str(error["loc"][0]), Contract.model_fields)
         return f"there is no such field; there are {', '.join(known)}"
+    where = [str(part) for part in error["loc"]]
+    if "categories" in where or "na_values" in where:
+        return "a category is a text, a whole number, true or false; put quotes around anything else"
+    if "range" in where:
+        return "a range is [lowest, highest], two numbers"
+    if error["type"] == "model_type":
+        return f"a column holds {', '.join(Column.model_fields)}"
     return error["msg"].removeprefix("Value error, ")
 
 
@@ -150,7 +157,9 @@ def _digest(text: str) -> str:
 
 def differences(old: Contract, new: Contract) -> list[str]:
     """What a new contract says otherwise than an old one, one line each; reasons do not count."""
-    lines = [f"{name!r} is gone" for name in old.columns if name not in new.columns]
+    whole = [(key, getattr(old, key), getattr(new, key)) for key in ("data", "task", "split")]
+    lines = [f"{key}: {_shown(before)} becomes {_shown(after)}" for key, before, after in whole if before != after]
+    lines += [f"{name!r} is gone" for name in old.columns if name not in new.columns]
     for name, column in new.columns.items():
         if name not in old.columns:
             lines.append(f"{name!r} is new ({column.role})")

@@ -210,15 +210,16 @@ def whole_records(file: BinaryIO, size: int) -> Iterator[bytes]:
     while read := file.read(size):
         inside ^= bool(read.count(b'"') % 2)
         cut = _last_record_end(read, inside)
-        if cut:
-            yield rest + read[:cut]
-            rest = read[cut:]
+        if records := (rest + read[:cut]).rstrip(b"\r\n") if cut else b"":
+            yield records + b"\n"
+            blank = (rest + read[:cut])[len(records) :].removeprefix(b"\r").removeprefix(b"\n")
+            rest = blank + read[cut:]  # blank lines belong to what follows, if anything does
         else:
             rest += read
         if len(rest) > RECORD_BYTES:
             raise UserError(f"a record is longer than {RECORD_BYTES:,} bytes: a quote is opened and never closed")
-    if rest:
-        yield rest
+    if rest.strip(b"\r\n"):
+        yield rest.rstrip(b"\r\n") + b"\n"
 
 
 def _last_record_end(read: bytes, inside: bool) -> int:

@@ -17,6 +17,9 @@ START = 1_000_000  # bytes to look at
 RECORDS = 200  # to look at
 MOST_ABOVE = 20  # lines above the header, as titles and notes
 NUMBER = re.compile(r"[+-]?\d+([.,]\d+)*([eE][+-]?\d+)?")
+FRACTION = re.compile(r"[+-]?\d*[.,]\d+([eE][+-]?\d+)?")
+ESCAPED = re.compile(r'[,;\t|\n]"[^"\n]*\\"(?=[^",;\t|\r\n])')
+YEAR = re.compile(r"(19|20)\d\d")
 QUOTED_LINES = 100
 DECLARED = re.compile(rf'"?sep=([{re.escape(SEPARATORS)}])"?[\r\n]')  # as Excel writes it above the header
 
@@ -54,10 +57,29 @@ def dialect(path: Path) -> Dialect:
     readings = {separator: _records(start, separator, complete) for separator in SEPARATORS}
     declared = DECLARED.match(start)
     best = declared[1] if declared else max(SEPARATORS, key=lambda separator: _consistency(readings[separator]))
-    above, header = _header(readings[best][1:] if declared else readings[best])
-    if header and all(NUMBER.fullmatch(cell.strip()) for cell in header):
-        raise UserError(f"line {above + 1} holds {', '.join(header[:3])} where names should be: put a header on top")
-    return Dialect(best, above, distinct([name.strip() for name in header]))
+    _check_quotes(start)
+    above, cells = header(readings[best][1:] if declared else readings[best])
+    names = [name.strip() for name in cells]
+    if _are_values(names):
+        raise UserError(f"line {above + 1} holds {', '.join(names[:3])} where names should be: put a header on top")
+    return Dialect(best if len(names) > 1 else ",", above, distinct(names))
+
+
+def _check_quotes(start: str) -> None:
+    """Refuse quotes that are escaped by a backslash: RFC 4180 doubles them, readers go on in the next cell."""
+    if found := ESCAPED.search(start):
+        line = start.count("\n", 0, found.start() + 1) + 1
+        raise UserError(f'line {line} writes quotes inside a cell as \\": double them, as ""')
+
+
+def _are_values(names: list[str]) -> bool:
+    """Whether a header holds values: fractions, or numbers only that neither count from 0 nor are years."""
+    if any(FRACTION.fullmatch(name) for name in names):
+        return True
+    if not names or not all(NUMBER.fullmatch(name) for name in names):
+        return False
+    counted = [str(position) for position in range(len(names))]
+    return len(names) == 1 or (names != counted and not all(YEAR.fullmatch(name) for name in names))
 
 
 Records = list[tuple[int, list[str]]]
@@ -85,12 +107,13 @@ def _usual(records: Records) -> tuple[int, int]:
     return max(counts.items(), key=lambda pair: (pair[1], pair[0])) if counts else (0, 0)
 
 
-def _consistency(records: Records) -> tuple[bool, float, int]:
+def _consistency(records: Records) -> tuple[bool, bool, float, int]:
+    """How well a separator explains the records: whether the first one is as wide as most, and how many are."""
     width, count = _usual(records)
-    return width > 1, count / max(len(records), 1), width
+    return width > 1, bool(records) and len(records[0][1]) == width, count / max(len(records), 1), width
 
 
-def _header(records: Records) -> tuple[int, list[str]]:
+def header(records: Records) -> tuple[int, list[str]]:
     """How many lines are above the header, and its cells: the first record of the usual width, or wider."""
     width, count = _usual(records)
     if count < 2:  # nothing is usual in a file of two records that differ

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from .contract import Column, label_text
-from .encode import WORD
+from .encode import EPOCH, WORD
 
 QUANTILES = np.linspace(0, 1, 11)[1:-1]
 SMALLEST_SHARE = 1e-4  # in the place of an empty bin, whose logarithm would be infinite
@@ -29,10 +30,21 @@ def baseline(column: Column, values: pl.Series) -> dict[str, Any]:
     if bins["labels"] is None:
         present = measures(column, values)
         present = present[~np.isnan(present)]
-        bins = {"edges": np.unique(np.quantile(present, QUANTILES)).tolist() if len(present) else []}
+        bins = {"edges": _edges(present)}
     rows = max(values.len(), 1)
     shares = bin_counts(column, bins, values) / rows
     return {"rows": values.len(), "missing": values.null_count() / rows, **bins, "shares": shares.tolist()}
+
+
+def _edges(present: NDArray[np.float64]) -> list[float]:
+    """The deciles; a value that is two of them, or of few values each one, gets a bin of its own."""
+    values = np.unique(present)
+    if len(values) <= len(QUANTILES) + 1:
+        return list(map(float, values[:-1]))
+    deciles = np.quantile(present, QUANTILES)
+    edges, counts = np.unique(deciles, return_counts=True)
+    below = [values[values < edge].max() for edge in edges[counts > 1] if edge > values[0]]
+    return sorted({float(edge) for edge in (*edges, *below) if edge < values[-1]})
 
 
 def _labels(column: Column) -> list[str] | None:
@@ -67,14 +79,22 @@ def bin_counts(column: Column, bins: Baseline, values: pl.Series) -> NDArray[np.
     return np.bincount(codes, minlength=len(bins["edges"]) + 1)
 
 
-def bin_names(bins: Baseline) -> list[str]:
+def bin_names(column: Column, bins: Baseline) -> list[str]:
     """The bins as a person reads them."""
     if bins.get("labels") is not None:
         return [*bins["labels"], "other"]
-    edges = [f"{edge:,.6g}" for edge in bins["edges"]]
+    edges = [_edge(column, edge) for edge in bins["edges"]]
     if not edges:
         return ["all"]
     return [f"up to {edges[0]}", *(f"to {edge}" for edge in edges[1:]), f"above {edges[-1]}"]
+
+
+def _edge(column: Column, edge: float) -> str:
+    if column.type in ("date", "datetime"):
+        return f"{EPOCH + dt.timedelta(days=edge):%Y-%m-%d}"
+    if column.type == "time":
+        return f"{int(edge):02}:{round(edge % 1 * 60) % 60:02}"
+    return f"{edge:,.6g}"
 
 
 def shares(expected: Baseline, counts: NDArray[np.int64], missing: int) -> tuple[NDArray[Any], NDArray[Any]]:

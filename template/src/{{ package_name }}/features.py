@@ -20,9 +20,10 @@ TEXT_WORDS = 4  # on average, of what is text and no category
 MAX_WORDS_FOR_MISSING = 5
 SHARE_OF_NUMBERS = 0.9
 ID_NAME = re.compile(
-    r"(^|[\W_])(id|ids|key|uuid|guid|index|row|nr|no)$|^(id|uuid|guid)([\W_]|$)|[a-z]Id$|^Unnamed: \d+$|^column_\d+$",
+    r"(^|[\W_])(id|ids|key|uuid|guid|row|nr|no)$|^index$|^(id|uuid|guid)([\W_]|$)|[a-z]Id$|^Unnamed: \d+$|^column_\d+$",
     re.IGNORECASE,
 )
+YEAR_NAME = re.compile(r"year|jahr|année|año", re.IGNORECASE)
 CODE_NAME = re.compile(r"(^|[\W_])(code|codes|zip|zipcode|postcode|plz)$|[a-z]Code$", re.IGNORECASE)
 UNSUPPORTED = (pl.List, pl.Array, pl.Struct, pl.Binary, pl.Duration, pl.Object)
 Reading = Callable[[pl.Series, Habits], Column | None]
@@ -40,7 +41,7 @@ def feature(values: pl.Series, habits: Habits = UNKNOWN, sampled: bool = False) 
     if unusable:
         return Column(role="ignored", reason=unusable)
     missing = present.len() < rows
-    readings: tuple[Reading, ...] = (_boolean, _compact_date, _numeric, _temporal, _time, _mostly_numbers, _category)
+    readings: tuple[Reading, ...] = (_boolean, _compact_date, _numeric, _temporal, _time, mostly_numbers, _category)
     column = next(column for reading in readings if (column := reading(present, habits)) is not None)
     if column.role == "ignored":
         return column
@@ -115,11 +116,11 @@ def _number(present: pl.Series, spelling: Number) -> Column | None:
     )
 
 
-def _mostly_numbers(present: pl.Series, habits: Habits) -> Column | None:
+def mostly_numbers(present: pl.Series, habits: Habits) -> Column | None:
     """Numbers, but for a few words that can only mean that there is none, as `unknown` or `error`."""
     if present.dtype != pl.String:
         return None
-    is_number = present.str.contains(r"\d") & ~present.str.contains(r"^[+-]?0\d")
+    is_number = present.str.contains(r"\d")
     wordy = present.filter(~is_number)
     if not 0 < wordy.len() <= present.len() * (1 - SHARE_OF_NUMBERS) or wordy.n_unique() > MAX_WORDS_FOR_MISSING:
         return None
@@ -140,7 +141,7 @@ def finite(values: pl.Series) -> pl.Series | None:
 def is_identifier(values: pl.Series, name: str) -> bool:
     """Whether different whole numbers are a count of the rows, or are named like an identifier."""
     lowest, highest = _edges(values)
-    consecutive = highest - lowest == values.len() - 1
+    consecutive = highest - lowest == values.len() - 1 and not YEAR_NAME.search(name)
     return bool(consecutive and values.len() > MAX_CATEGORIES) or bool(ID_NAME.search(name))
 
 
@@ -195,7 +196,7 @@ def _compact_date(present: pl.Series, habits: Habits) -> Column | None:
 def _eight_digits(present: pl.Series) -> bool:
     if present.dtype == pl.String:
         return bool(present.str.contains(r"^(19|20)\d{6}$").all())
-    return bool(present.dtype.is_integer() and present.is_between(19000101, 20991231).all())
+    return bool(present.dtype.is_integer() and present.cast(pl.Int128).is_between(19000101, 20991231).all())
 
 
 def _temporal(present: pl.Series, habits: Habits) -> Column | None:
@@ -210,6 +211,8 @@ def _moment(present: pl.Series, format: str | None) -> Column | None:
     midnight = (read == read.dt.truncate("1d")).all()
     first, *_, last = read.dt.date().sort()
     reason = f"{'dates' if midnight else 'moments'} from {first} to {last}{day_first(present, format)}"
+    if format and "%y" in format:
+        reason += ", years of two digits read as 1970 to 2069"
     return Column(role="feature", type="date" if midnight else "datetime", format=format, reason=reason)
 
 

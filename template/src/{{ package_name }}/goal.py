@@ -8,7 +8,18 @@ import polars as pl
 
 from .contract import Column, Kind, Task
 from .errors import UserError
-from .features import ID_NAME, counts, finite, is_identifier, is_whole, natural, short, span
+from .features import (
+    ID_NAME,
+    UNSUPPORTED,
+    counts,
+    finite,
+    is_identifier,
+    is_whole,
+    mostly_numbers,
+    natural,
+    short,
+    span,
+)
 from .guess import UNKNOWN, Habits, Number, number_spelling
 from .spelling import BOOLEANS, booleans, numbers
 
@@ -29,9 +40,13 @@ def goal(values: pl.Series, task: Task | None, habits: Habits = UNKNOWN) -> tupl
     Raises:
         UserError: the target cannot be learned.
     """
+    if isinstance(values.dtype, UNSUPPORTED) or values.dtype.is_temporal():
+        raise UserError(f"target {values.name!r} holds values of type {values.dtype}: it cannot be learned")
     distinct = values.n_unique()
     if distinct == 1:
         raise UserError(f"target {values.name!r} is always {short(values[0])}: there is nothing to learn")
+    if task != "classification" and distinct > MAX_CLASSES and (words := mostly_numbers(values, habits)):
+        return _with_words(values, words), "regression"
     spelling = _spelling(values, habits)
     found = finite(numbers(values, spelling.format, spelling.unit)) if spelling else None
     if task == "regression" and (spelling is None or found is None):
@@ -72,6 +87,13 @@ def _quantity(values: pl.Series, found: pl.Series, spelling: Number, task: Task 
     doubt = "; taken as a quantity, TASK=classification takes them as classes" if few else ""
     reason = f"numeric, {span(found)}, {distinct:,} different values{doubt}"
     return Column(role="target", type=kind, format=spelling.format, unit=spelling.unit, reason=reason)
+
+
+def _with_words(values: pl.Series, found: Column) -> Column:
+    """A quantity among a few words that mean that there is none."""
+    if found.role == "ignored":
+        raise UserError(f"target {values.name!r} is {found.reason}: choose another")
+    return found.model_copy(update={"role": "target", "range": None, "missing": False})
 
 
 # --- classification

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from .contract import COMMA, POINT
-from .spelling import moments, numbers, times, without_unit
+from .spelling import moments, numbers, times
 
 DATES = (
     *("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d"),
@@ -29,7 +29,8 @@ FIRST_LOOK = 40  # values that rule out most formats at once
 EARLIEST, LATEST = 1900, 2100  # of dates that are written as plain digits
 
 CURRENCIES = (
-    "USD|EUR|GBP|JPY|CHF|CAD|AUD|NZD|CNY|INR|SEK|NOK|DKK|PLN|CZK|HUF|BRL|MXN|ZAR|KRW|SGD|HKD|TRY|RUB|R\\$|US\\$"
+    "USD|EUR|GBP|JPY|CHF|CAD|AUD|NZD|CNY|INR|SEK|NOK|DKK|PLN|CZK|HUF|BRL|MXN|ZAR|KRW|SGD|HKD|TRY|RUB"
+    r"|R\$|US\$|Rs\.?|kr\.?|Fr\.?"
 )
 SYMBOL = r"\p{Sc}"
 SIGN = r"[+\-−]?"
@@ -109,18 +110,22 @@ def number_spelling(values: pl.Series, habits: Habits = UNKNOWN) -> Number | Non
 
 
 def _grouped_by_points(values: pl.Series) -> bool:
-    return bool(values.str.contains(r"\.").any() and values.str.contains(r"^[+-]?\d{1,3}(\.\d{3})*$").all())
+    return bool(values.str.contains(r"\.").any() and values.str.contains(r"^[+-]?([1-9]\d{0,2}(\.\d{3})*|0)$").all())
 
 
 def unit_of(values: pl.Series) -> str | None:
     """What stands beside every number alike, as kg, € or %; None when nothing does or it differs."""
-    parts = values.str.extract_groups(PARTED).struct.unnest()
+    bare = values.str.replace(r"^\((.*)\)$", "-$1")
+    parts = bare.str.extract_groups(PARTED).struct.unnest()
     found = parts.select(pl.concat_str("before", "behind", ignore_nulls=True)).to_series()
     both = parts["before"].is_not_null() & parts["behind"].is_not_null()
-    if found.null_count() or both.any() or found.n_unique() != 1:
+    units = set(found.drop_nulls()) - {""}
+    if both.any() or len(units) != 1:
         return None
-    unit = str(found[0])
-    return unit if unit and numbers(without_unit(values, unit).head(1)).len() else None
+    (unit,) = units
+    beside = int((found == unit).sum())
+    # 5% is not 5, but 5 kg among a few bare numbers may well be.
+    return unit if beside == values.len() or (unit not in "%‰" and beside >= values.len() / 2) else None
 
 
 # --- dates and times

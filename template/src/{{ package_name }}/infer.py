@@ -18,6 +18,7 @@ from .sources import Source, is_address
 from .spelling import clean
 
 SAMPLE_ROWS = 200_000
+SMALLEST_TABLE = 20
 
 
 AskTask = Callable[[str, int], Task]
@@ -57,6 +58,10 @@ def infer(source: Source, target: str, task: Task | None = None, ask: AskTask | 
     what, chosen = goal(learnable[target], task, found)
     what = what.model_copy(update={"reason": what.reason + _spelled_missing(table[target], known[target])})
     ordered = {name: what if name == target else columns[name] for name in table.columns}
+    if learnable.height < SMALLEST_TABLE:
+        raise UserError(
+            f"{path}: {learnable.height} rows with a target are too few, at least {SMALLEST_TABLE} are needed"
+        )
     contract = Contract(version=1, data=path if is_address(path) else _posix(path), task=chosen, columns=ordered)
     return _with_suspects(contract, table)
 

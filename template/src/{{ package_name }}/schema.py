@@ -6,7 +6,7 @@ import datetime as dt
 import functools
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import (
@@ -24,7 +24,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError, PydanticKnownError
 from typing_extensions import TypedDict
 
-from .contract import FLOAT32_MAX, ISO_MOMENT, ISO_TIME, LONGEST, Column, Contract, label_text
+from .contract import FLOAT32_MAX, ISO_MOMENT, ISO_TIME, LONGEST, MISSING, Column, Contract, label_text
 
 Row = dict[str, Any]
 ISO = re.compile(ISO_MOMENT)
@@ -60,8 +60,33 @@ def _field(name: str, column: Column) -> Any:
     else:
         kind = {"boolean": bool, "text": TEXT, "date": DATE, "datetime": DATETIME, "time": TIME}[column.type or ""]
     if column.missing:
-        return NotRequired[Annotated[kind | None, about]]
-    return Annotated[kind, about]
+        kind = kind | None
+    if absent := _absent(column):
+        kind = Annotated[kind, BeforeValidator(absent)]
+    return NotRequired[Annotated[kind, about]] if column.missing else Annotated[kind, about]
+
+
+def _absent(column: Column) -> Callable[[Any], Any] | None:
+    """What makes null of a value that means that there is none in files, so that the API says the same of it.
+
+    Of a closed list of categories such a text is refused in any case.
+    """
+    words = {*MISSING, *(value for value in column.na_values if isinstance(value, str))}
+    words -= {label for label in column.categories if isinstance(label, str)}
+    numbers = {float(value) for value in column.na_values if isinstance(value, (int, float))}
+    if column.type == "text" or (column.type == "category" and column.other):
+        return lambda value: _present(value.strip(), words, column) if isinstance(value, str) else value
+    if column.type in ("integer", "number") and numbers:
+        return lambda value: _present(value, numbers, column) if type(value) in (int, float) else value
+    return None
+
+
+def _present(value: Any, absent: Container[Any], column: Column) -> Any:
+    if value not in absent:
+        return value
+    if column.missing:
+        return None
+    raise PydanticCustomError("missing_value", "Input means that there is no value, but the column must have one")
 
 
 def _number(column: Column) -> list[Any]:

@@ -11,9 +11,11 @@ import functools
 import os
 import shutil
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import IO, Literal
 from urllib.parse import urlsplit
 
 from .convert import CONVERTERS
@@ -95,13 +97,15 @@ def _plain(name: str, stamp: tuple[int, ...] | None) -> Plain:
         original = _fetched(name) if stamp is None else Path(name)
         if original.is_dir():
             raise UserError(f"{name} is a folder: name a file in it")
+        if not original.is_file():
+            raise UserError(f"{name} is no file but a pipe or a device: save it to a file first")
         unpacked = _unpacked(original)
         kind = _kind(name, unpacked)
         path, remarks = CONVERTERS[kind](unpacked, name)
     except (OSError, EOFError, zipfile.BadZipFile) as error:
         reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
         raise UserError(f"{name} cannot be read: {reason}") from None
-    return Plain(path, "Parquet" if kind in ("Parquet", "JSON lines") else "CSV", original, remarks)
+    return Plain(path, "CSV" if kind == "CSV" else "Parquet", original, remarks)
 
 
 # --- bytes
@@ -120,8 +124,9 @@ def _fetched(address: str) -> Path:
         ) from None
     except ValueError as error:
         raise UserError(f"{address} cannot be read: {one_line(error)}") from None
-    except FileNotFoundError:
-        raise UserError(f"{address} cannot be fetched: there is no such file") from None
+    except FileNotFoundError as error:
+        reason = one_line(error.__cause__) if isinstance(error.__cause__, Exception) else "there is no such file"
+        raise UserError(f"{address} cannot be fetched: {reason}") from None
     except Exception as error:  # each kind of store has errors of its own
         raise UserError(f"{address} cannot be fetched: {one_line(error)}") from None
 
@@ -131,17 +136,35 @@ def _unpacked(path: Path) -> Path:
     packing = next((name for magic, name in PACKINGS.items() if start(path, 8).startswith(magic)), None)
     if packing is None or (packing == "zip" and _is_workbook(path)):
         return path
-    from fsspec.compression import compr
-
-    if packing == "zip" and len(names := zipfile.ZipFile(path).namelist()) != 1:
-        raise UserError(f"{path} packs {len(names)} files: unpack it and name one of them")
-    if packing not in compr:
-        raise UserError(f"{path} is packed with {packing}, which is not installed: unpack it first")
     with temporary(".unpacked") as unpacked, unpacked.open("wb") as out:
-        with path.open("rb") as raw, compr[packing](raw, mode="rb") as packed:
-            shutil.copyfileobj(packed, out, BLOCK)
+        try:
+            with _packed(path, packing) as content:
+                shutil.copyfileobj(content, out, BLOCK)
+        except UserError:
+            raise
+        except Exception as error:  # each packing has errors of its own
+            raise UserError(f"{path} cannot be unpacked: {one_line(error)}") from None
         out.flush()
         return _unpacked(unpacked)
+
+
+@contextmanager
+def _packed(path: Path, packing: str) -> Iterator[IO[bytes]]:
+    """What is packed in a file; of an archive, its only file."""
+    from fsspec.compression import compr
+
+    if packing == "zip":
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if not name.startswith("__MACOSX/") and not name.endswith("/")]
+            if len(names) != 1:
+                raise UserError(f"{path} packs {len(names)} files: unpack it and name one of them")
+            with archive.open(names[0]) as content:
+                yield content
+        return
+    if packing not in compr:
+        raise UserError(f"{path} is packed with {packing}, which is not installed: unpack it first")
+    with path.open("rb") as raw, compr[packing](raw, mode="rb") as content:
+        yield content
 
 
 def _is_workbook(path: Path) -> bool:
@@ -155,6 +178,8 @@ def _kind(name: str, path: Path) -> Kind:
     begun = start(path, 4096)
     if not begun.strip():
         raise UserError(f"{name} is empty")
+    if begun.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise UserError(f"{name} is a web page or XML, no table")
     promised, kind = kind_by_name(name), _kind_of_bytes(begun)
     if promised in ("Parquet", "Excel") and kind != promised:
         raise UserError(f"{name} cannot be read as {promised}: its content is none")
@@ -168,7 +193,7 @@ def _kind_of_bytes(begun: bytes) -> Kind:
         return "Parquet"
     if begun.startswith((b"PK\x03\x04", OLD_EXCEL)):
         return "Excel"
-    text = begun.removeprefix(codecs.BOM_UTF8).lstrip()
+    text = begun.removeprefix(codecs.BOM_UTF8).removeprefix(codecs.BOM_UTF16_LE).replace(b"\0", b"").lstrip()
     if text.startswith(b"{") or text.replace(b" ", b"").replace(b"\n", b"").replace(b"\r", b"").startswith(b"[{"):
         return "JSON lines"
     return "CSV"

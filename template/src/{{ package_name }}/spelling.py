@@ -7,27 +7,8 @@ from __future__ import annotations
 
 import polars as pl
 
-from .contract import COMMA, ISO_MOMENT, ISO_TIME, POINT
+from .contract import COMMA, ISO_MOMENT, ISO_TIME, MISSING, POINT
 
-MISSING = (
-    *("", "NA", "N/A", "n/a", "na", "NaN", "nan", "NAN", "null", "NULL", "Null", "None", "nil", "N.A.", "n.a."),
-    *(
-        "-",
-        "--",
-        "?",
-        "<NA>",
-        "#N/A",
-        "\\N",
-        "(null)",
-        "NaT",
-        "#VALUE!",
-        "#REF!",
-        "#DIV/0!",
-        "#NAME?",
-        "#NUM!",
-        "#NULL!",
-    ),
-)
 BOOLEANS = {
     **dict.fromkeys(("true", "t", "yes", "y", "on", "1"), True),
     **dict.fromkeys(("false", "f", "no", "n", "off", "0"), False),
@@ -35,6 +16,7 @@ BOOLEANS = {
 NAIVE_FORMATS = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M")
 ZONED_FORMATS = ("%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M%#z")
 TIME_FORMATS = ("%H:%M:%S%.f", "%H:%M")
+DAYS = ("%d", "%-d", "%e", "%j", "%F", "%D", "%x", "%c", "%v", "%s", "%+")
 FIRST_YEAR = 1_000  # of a format: a year of two digits is no year
 
 
@@ -42,12 +24,14 @@ FIRST_YEAR = 1_000  # of a format: a year of two digits is no year
 # Groups are of three digits; of two in India, but for the last.
 def _written(group: str, point: str) -> str:
     groups = "[" + group + r"'’ \u00a0\u202f]"
-    whole = r"(?:\d{1,3}(?:" + groups + r"\d{2,3})*" + groups + r"\d{3}|\d+)"
-    decimal = f"{whole}(?:{point}\\d*)?"
-    return rf"^(?:[+\-−]?(?:{decimal}|{point}\d+)(?:[eE][+-]?\d+)?|\({decimal}\))$"
+    grouped = r"[1-9]\d{0,2}(?:" + groups + r"\d{2,3})*" + groups + r"\d{3}"
+    decimal, exponent = rf"(?:{point}\d*)?", r"(?:[eE][+-]?\d+)?"
+    number = rf"(?:[\-−]?{grouped}{decimal}|[+\-−]?(?:\d+{decimal}|{point}\d+){exponent})"
+    return rf"^(?:{number}|(?:{grouped}|\d+){decimal}-|\(-?(?:{grouped}|\d+){decimal}\))$"
 
 
 WRITTEN = {POINT: _written(",", r"\."), COMMA: _written(r"\.", ",")}
+ADDRESS = r"^\d{1,3}(\.\d{1,3}){3}$"  # of a computer; its parts look like groups of thousands
 
 
 def clean(series: pl.Series) -> pl.Series:
@@ -92,8 +76,8 @@ def numbers(values: pl.Series, format: str | None = None, unit: str | None = Non
 
 
 def without_unit(values: pl.Series, unit: str) -> pl.Series:
-    """The texts without the unit, and the blanks beside it; a sign may stand before the unit."""
-    behind = values.str.strip_suffix(unit).str.strip_chars_end()
+    """The texts without the unit, and the blanks beside it; a sign may stand before the unit, brackets around both."""
+    behind = values.str.replace(r"^\((.*)\)$", "-$1").str.strip_suffix(unit).str.strip_chars_end()
     signed = behind.str.starts_with("-" + unit)
     before = behind.str.strip_prefix("-").str.strip_prefix(unit).str.strip_chars_start()
     return ("-" + before).zip_with(signed, before.zip_with(behind.str.starts_with(unit), behind))
@@ -102,9 +86,10 @@ def without_unit(values: pl.Series, unit: str) -> pl.Series:
 def _plain_spelling(values: pl.Series, format: str) -> pl.Series:
     """Numbers as computers write them, from those that people write; null where the text is none."""
     groups, point = (",", ".") if format == POINT else (".", ",")
-    written = values.set(~values.str.contains(WRITTEN[format]), None)
+    written = values.set(~values.str.contains(WRITTEN[format]) | values.str.contains(ADDRESS), None)
     bare = written.str.replace_all(rf"[{groups}'’\s\u00a0\u202f]", "").str.replace(point, ".", literal=True)
-    return bare.str.replace(r"^\((.*)\)$", "-$1").str.replace("−", "-", literal=True)
+    signed = bare.str.replace("−", "-", literal=True).str.replace(r"^\((.*)\)$", "-$1")
+    return signed.str.replace(r"^(.*)-$", "-$1").str.replace("--", "-", literal=True)
 
 
 # --- dates and times
@@ -128,7 +113,7 @@ def moments(values: pl.Series, format: str | None = None) -> pl.Series:
 
 def _formatted(values: pl.Series, format: str) -> pl.Series:
     """Moments of a format; one without a day stands for the first of the month."""
-    if "%d" not in format and "%e" not in format and "%j" not in format:
+    if not any(day in format for day in DAYS):
         values, format = values + " 1", format + " %d"
     if "%z" in format:
         return values.str.strptime(pl.Datetime("us", "UTC"), format, strict=False).dt.replace_time_zone(None)

@@ -15,9 +15,9 @@ from . import columns, data
 from .contract import Contract, label_text
 from .encode import Matrix, encode_table
 from .errors import UserError
+from .infer import SMALLEST_TABLE
 from .sources import Source
 
-SMALLEST_TABLE = 20
 SHOWN_BREAKS = 5
 
 Rows = NDArray[np.int64]
