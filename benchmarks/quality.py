@@ -3,15 +3,16 @@
     python benchmarks/quality.py ../my-model
 
 The tables are those that Python packages ship. These packages get an environment of their own in the temporary
-folder, which is kept for the next run; the project needs only its own (`make setup`). Needs uv. One or more names
-after the project choose tables. Scores are means over the splits: ROC AUC (one class against the others, averaged)
-or R2.
+folder, which is kept for the next run; the project needs only its own (`make setup`). Needs uv, or the `.venv` of this
+repository. One or more names after the project choose tables. Scores are means over the splits: ROC AUC (one class
+against the others, averaged) or R2.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ PACKAGES = (
     "statsmodels==0.15.0",
     "vega-datasets==0.9.0",
 )
+UV = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))  # also that of these tests
 HERE = Path(__file__).resolve().parent
 TOLERANCE = 0.02
 HEADER = f"{'table':<22} {'rows':>7} {'columns':>7} {'task':<15} {'ours':>7} {'by hand':>7} {'diff':>7}"
@@ -53,8 +55,8 @@ def environment(python: Path) -> Path:
     folder = Path(tempfile.gettempdir()) / "copier-mlops-quality"
     interpreter = folder / "bin/python"
     if not interpreter.exists():
-        subprocess.run(["uv", "venv", "-q", "--python", python, folder], check=True)
-    subprocess.run(["uv", "pip", "install", "-q", "--python", interpreter, *wanted], check=True)
+        subprocess.run([UV, "venv", "-q", "--python", python, folder], check=True)
+    subprocess.run([UV, "pip", "install", "-q", "--python", interpreter, *wanted], check=True)
     return interpreter
 
 
