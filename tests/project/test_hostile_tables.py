@@ -37,14 +37,15 @@ def test_the_table_is_learned_with_no_edit(results: dict[str, Driven], table: Ho
 @named(LEARNED)
 def test_the_held_out_rows_get_the_predictions_of_the_pipeline(results: dict[str, Driven], table: Hostile) -> None:
     """What the fitted pipeline said of a row is what the scored file says of it."""
-    folder, expected = results[table.name].folder, held_out(results[table.name].folder)
-    rows, predictions = (results[table.name].document(name) for name in ("rows.json", "predictions.json"))
+    result = results[table.name]
+    expected = held_out(result.folder)
+    rows, predictions = result.document("rows.json"), result.document("predictions.json")
     found = []
     for one in expected:
         position = next(i for i, row in enumerate(rows) if _equal(row, one.row))
         found.append(predictions[position])
         rows[position] = {}
-    assert folder.is_dir()
+    assert expected
     assert differences(expected, found) == []
 
 
