@@ -1,0 +1,62 @@
+"""For serving.py, in the project's environment: what a constant reply costs, on the project's own server.
+
+    python limits.py asgi|fastapi PORT
+
+It is the project's answer to the same request, so that as many bytes are sent. Neither reads the request's body.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+REPLY = (Path(os.environ["SERVED_FOLDER"]) / "reply.json").read_bytes()
+CONTENT: dict[str, Any] = json.loads(REPLY)
+START = {
+    "type": "http.response.start",
+    "status": 200,
+    "headers": [(b"content-type", b"application/json"), (b"content-length", str(len(REPLY)).encode())],
+}
+BODY = {"type": "http.response.body", "body": REPLY}
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+async def bare(scope: dict[str, Any], receive: Callable[[], Awaitable[dict[str, Any]]], send: Send) -> None:
+    """An ASGI application without any framework."""
+    await send(START)
+    await send(BODY)
+
+
+def with_fastapi() -> Any:
+    """The same with FastAPI, which makes JSON of a dictionary."""
+    app = import_module("fastapi").FastAPI()
+
+    @app.post("/predict")  # type: ignore[untyped-decorator]
+    async def predict() -> dict[str, Any]:
+        return CONTENT
+
+    return app
+
+
+def main() -> None:
+    """Serve with the settings of the project's server."""
+    asgi = sys.argv[1] == "asgi"
+    import_module("uvicorn").run(
+        bare if asgi else with_fastapi(),
+        host="127.0.0.1",
+        port=int(sys.argv[2]),
+        http="httptools",
+        lifespan="off" if asgi else "auto",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""For the peers of serving.py: the trained model behind a function from rows to answers, as JSON has them.
+
+Nothing is validated: rows are taken for what the contract says. The encoding is the project's own. Which project and
+model is said by environment variables, because some peers start processes of their own.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+Row = Mapping[str, Any]
+Answer = dict[str, Any]
+FOLDER = Path(os.environ["SERVED_FOLDER"])
+PACKAGE = os.environ["SERVED_PACKAGE"]
+
+
+def loaded() -> Callable[[Sequence[Row]], list[Answer]]:
+    """The function for the model that the environment names: the scikit-learn pipeline, or the ONNX graph."""
+    return graph() if os.environ["SERVED_MODEL"] == "onnx" else pipeline()
+
+
+def graph() -> Callable[[Sequence[Row]], list[Answer]]:
+    """From the project's model file, through the code that its own server runs."""
+    model = project("model").load(FOLDER / "model.onnx")
+    encoder = Encoder(model.contract)
+    return lambda rows: list(model.answers(encoder.typed(rows)))
+
+
+def pipeline() -> Callable[[Sequence[Row]], list[Answer]]:
+    """Rows become a data frame, as usual with scikit-learn, and its pipeline predicts."""
+    pandas, steps = import_module("pandas"), import_module("joblib").load(FOLDER / "pipeline.joblib")
+    contract = steps[0].func.contract
+    if contract.task == "regression":
+        return lambda rows: [{"value": value} for value in steps.predict(pandas.DataFrame(rows)).tolist()]
+    key = project("model").json_key
+    names = [key(label) for label in contract.classes]
+
+    def answers(rows: Sequence[Row]) -> list[Answer]:
+        found = steps.predict_proba(pandas.DataFrame(rows))
+        best = found.argmax(axis=1).tolist()
+        return [
+            {"label": contract.classes[position], "probabilities": dict(zip(names, numbers, strict=True))}
+            for position, numbers in zip(best, found.tolist(), strict=True)
+        ]
+
+    return answers
+
+
+def project(module: str) -> Any:
+    """A module of the project."""
+    return import_module(f"{PACKAGE}.{module}")
+
+
+class Encoder:
+    """The first step of the pipeline: from a data frame, or a list of rows, to the matrix."""
+
+    def __init__(self, contract: Any) -> None:
+        self.contract, self.encode = contract, project("encode").encode_rows
+        kinds = {name: column.type for name, column in contract.features.items()}
+        self.readers = {name: READERS[kind] for name, kind in kinds.items() if kind in READERS}
+
+    def __call__(self, rows: Any) -> Any:
+        """The matrix; rows go one by one, which is faster than a data frame's columns for the few of a request."""
+        return self.encode(self.contract, self.typed(rows.to_dict("records") if hasattr(rows, "to_dict") else rows))
+
+    def typed(self, rows: Sequence[Row]) -> list[Row]:
+        """The rows with dates and times for their texts."""
+        readers = self.readers.items()
+        return [{**row, **{name: read(row.get(name)) for name, read in readers}} for row in rows]
+
+
+def missing(value: Any) -> bool:
+    """Whether there is no value: a data frame has NaN for null."""
+    return value is None or value != value
+
+
+def _date(value: Any) -> dt.date | None:
+    return None if missing(value) else dt.date.fromisoformat(value)
+
+
+def _datetime(value: Any) -> dt.datetime | None:
+    if missing(value):
+        return None
+    moment = dt.datetime.fromisoformat(value)
+    return moment.astimezone(dt.UTC).replace(tzinfo=None) if moment.tzinfo else moment
+
+
+def _time(value: Any) -> dt.time | None:
+    return None if missing(value) else dt.time.fromisoformat(value)
+
+
+def _text(value: Any) -> Any:
+    return None if missing(value) else value
+
+
+def _category(value: Any) -> Any:
+    if missing(value):
+        return None
+    return int(value) if isinstance(value, float) else value  # a data frame's column of whole numbers with gaps
+
+
+READERS: dict[str, Callable[[Any], Any]] = {
+    "date": _date,
+    "datetime": _datetime,
+    "time": _time,
+    "text": _text,
+    "category": _category,
+}
