@@ -24,7 +24,7 @@ from .contract import Contract, free_name, label_text, prediction_columns
 from .encode import encode_table
 from .errors import UserError
 from .files import writable
-from .model import OVERFLOW, Model, Prediction
+from .model import OVERFLOW, Model, Prediction, significant
 from .sources import Source, is_address
 
 
@@ -147,13 +147,14 @@ def score_chunk(model: Model, chunk: pl.DataFrame, first_row: int = 0) -> tuple[
 
 def _columns(model: Model, prediction: Prediction, kept: NDArray[np.bool_]) -> list[pl.Series]:
     names = prediction_columns(model.contract)
+    numbers = significant(prediction.numbers[kept])
     if prediction.labels is None:
-        return [pl.Series(names[0], prediction.numbers[kept, 0])]
+        return [pl.Series(names[0], numbers[:, 0])]
     classes = model.contract.classes
     same = len({type(label) for label in classes}) == 1
     labels = pl.Series([label if same else label_text(label) for label in classes])
-    numbers = [pl.Series(name, prediction.numbers[kept, i]) for i, name in enumerate(names[1:])]
-    return [labels.gather(prediction.labels[kept]).alias(names[0]), *numbers]
+    probabilities = [pl.Series(name, numbers[:, i]) for i, name in enumerate(names[1:])]
+    return [labels.gather(prediction.labels[kept]).alias(names[0]), *probabilities]
 
 
 # --- reasons

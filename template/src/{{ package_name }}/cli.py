@@ -244,10 +244,10 @@ def run_check(arguments: argparse.Namespace) -> None:
 def run_serve(arguments: argparse.Namespace) -> None:
     """`serve`: run the server until it is told to stop."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the server has a handler of its own
-    from . import server
+    from . import process
 
     configured = settings.load(settings.ServeSettings, host=arguments.host, port=arguments.port)
-    server.serve(configured, outdated(configured.model))
+    process.serve(configured, outdated(configured.model))
 
 
 def outdated(model: Path) -> str | None:

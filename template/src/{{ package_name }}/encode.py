@@ -20,6 +20,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +35,7 @@ Matrix = NDArray[np.float32]
 Encoder = Callable[[Any], tuple[float, ...]]
 
 EPOCH = dt.datetime(1970, 1, 1)
+EPOCH_DAY = EPOCH.toordinal()
 DAY = 86_400.0
 HOUR = 3.6e9  # microseconds
 BUCKETS = 64
@@ -97,14 +99,26 @@ def encode_rows(contract: Contract, rows: Sequence[Mapping[str, Any]]) -> Matrix
     Returns:
         float32 array of shape (rows, matrix columns).
     """
-    encoders = row_encoders(contract)
-    values = [[part for name, encode in encoders for part in encode(row.get(name))] for row in rows]
-    return np.array(values, dtype=np.float32).reshape(len(rows), len(layout(contract).names))
+    return row_encoder(contract)(rows)
 
 
-def row_encoders(contract: Contract) -> list[tuple[str, Encoder]]:
-    """For each feature, its name and the function from one value to its matrix columns."""
-    return [(name, _encoder(column)) for name, column in contract.features.items()]
+def row_encoder(contract: Contract) -> Callable[[Sequence[Mapping[str, Any]]], Matrix]:
+    """`encode_rows` for one contract: what every request needs of it is prepared once."""
+    names, features = layout(contract).names, contract.features
+    numbers = [name for name, column in features.items() if column.type in ("integer", "number", "boolean")]
+    encoders = [(name, _encoder(column)) for name, column in features.items() if name not in numbers]
+    parts = [f"{name}.{part}" if part else name for name, _ in encoders for part in _parts(features[name])]
+    order = [[*numbers, *parts].index(name) for name in names]
+    in_order = itemgetter(*order) if len(order) > 1 else list
+
+    def encode(rows: Sequence[Mapping[str, Any]]) -> Matrix:
+        values = [
+            in_order([*map(row.get, numbers), *[part for name, encoder in encoders for part in encoder(row.get(name))]])
+            for row in rows
+        ]
+        return np.array(values, dtype=np.float32)
+
+    return encode
 
 
 def _encoder(column: Column) -> Encoder:
@@ -118,7 +132,7 @@ def _encoder(column: Column) -> Encoder:
         return lambda value: (math.nan,) if value is None else (_hours(value),)
     if column.type == "text":
         return _text
-    return lambda value: (math.nan,) if value is None else (float(value),)
+    raise AssertionError(f"{column.type} is encoded as it is")
 
 
 def _category_encoder(column: Column) -> Encoder:
@@ -128,7 +142,7 @@ def _category_encoder(column: Column) -> Encoder:
 
 
 def _date(value: dt.date) -> tuple[float, ...]:
-    return ((value - EPOCH.date()).days, value.month, value.isoweekday())
+    return (value.toordinal() - EPOCH_DAY, value.month, value.isoweekday())
 
 
 def _datetime(value: dt.datetime) -> tuple[float, ...]:

@@ -8,26 +8,30 @@ Only onnxruntime, numpy and pydantic are needed to read it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain, repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
 import pydantic
 from numpy.typing import NDArray
 
-from .contract import VERSION, Contract
-from .encode import Matrix, encode_rows, layout
+from .contract import VERSION, Contract, label_text
+from .encode import Matrix, layout, row_encoder
 from .errors import UserError
 
 DIGITS = 7  # what float32 carries
+NUMBER = f"%.{DIGITS}g"
+TINY, HUGE = 1e-60, 1e60  # beyond every float32
 OVERFLOW = "a value is so large that the prediction is no finite number"
 
 
-@dataclass(frozen=True)
-class Prediction:
+class Prediction(NamedTuple):
     """Predictions for some rows.
 
     Attributes:
@@ -36,7 +40,11 @@ class Prediction:
     """
 
     labels: NDArray[np.int64] | None
-    numbers: NDArray[np.float64]
+    numbers: NDArray[np.float32]
+
+    def rows(self, start: int, end: int) -> Prediction:
+        """The predictions for some of the rows."""
+        return Prediction(None if self.labels is None else self.labels[start:end], self.numbers[start:end])
 
 
 @dataclass(frozen=True)
@@ -47,47 +55,71 @@ class Model:
     contract: Contract
     metadata: Mapping[str, Any]
 
-    @property
-    def version(self) -> str:
-        """Twelve hex digits that stand for the graph and the contract: same training, same version."""
-        return str(self.metadata["version"])
+    @cached_property
+    def encode(self) -> Callable[[Sequence[Mapping[str, Any]]], Matrix]:
+        """From validated rows to the matrix that the graph reads."""
+        return row_encoder(self.contract)
+
+    @cached_property
+    def _input(self) -> str:
+        return str(self.session.get_inputs()[0].name)
+
+    @cached_property
+    def _outputs(self) -> list[str]:
+        return [output.name for output in self.session.get_outputs()]
+
+    @cached_property
+    def _templates(self) -> list[str]:
+        """The JSON of a row's answer for each class, or the one of a regression, with `%` for the numbers."""
+        if self.contract.task == "regression":
+            return [f'{{"value":{NUMBER}}}']
+        labels = [json.dumps(label, ensure_ascii=False).replace("%", "%%") for label in self.contract.classes]
+        keys = [label if label.startswith('"') else f'"{label}"' for label in labels]
+        probabilities = ",".join(f"{key}:{NUMBER}" for key in keys)
+        return [f'{{"label":{label},"probabilities":{{{probabilities}}}}}' for label in labels]
 
     def predict(self, matrix: Matrix) -> Prediction:
         """Predict for an encoded matrix of shape (rows, matrix columns)."""
-        outputs = self.session.run(None, {self.session.get_inputs()[0].name: matrix})
-        labels = outputs[0] if self.contract.task == "classification" else None
-        numbers = outputs[-1].reshape(len(matrix), max(len(self.contract.classes), 1))
-        return Prediction(labels, significant(numbers))
+        outputs = self.session.run(self._outputs, {self._input: matrix})
+        numbers = outputs[-1].reshape(len(matrix), len(self._templates))
+        return Prediction(outputs[0] if len(outputs) > 1 else None, numbers)
 
-    def answers(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Predict for validated rows, as the API answers them.
+    def answer(self, prediction: Prediction) -> bytes:
+        """Predictions as the API answers them, in JSON; numbers with as many digits as float32 carries.
 
         Raises:
             OverflowError: a prediction is no finite number; JSON could not hold it.
         """
-        prediction = self.predict(encode_rows(self.contract, rows))
-        if not np.isfinite(prediction.numbers).all():
+        rows = prediction.numbers.tolist()
+        if not all(map(math.isfinite, chain.from_iterable(rows))):
             raise OverflowError(OVERFLOW)
+        labels = repeat(0) if prediction.labels is None else prediction.labels.tolist()
+        answers = ",".join([self._templates[label] % tuple(row) for label, row in zip(labels, rows, strict=False)])
+        return f'{{"predictions":[{answers}],"model_version":"{self.version}"}}'.encode()
+
+    def labels(self, prediction: Prediction) -> list[str]:
+        """The predicted classes as text; `value` for each row of a regression."""
         if prediction.labels is None:
-            return [{"value": value} for value in prediction.numbers[:, 0].tolist()]
-        names = [json_key(label) for label in self.contract.classes]
-        return [
-            {"label": self.contract.classes[label], "probabilities": dict(zip(names, numbers, strict=True))}
-            for label, numbers in zip(prediction.labels.tolist(), prediction.numbers.tolist(), strict=True)
-        ]
+            return ["value"] * len(prediction.numbers)
+        return [self._texts[label] for label in prediction.labels.tolist()]
 
+    @cached_property
+    def _texts(self) -> list[str]:
+        return [label_text(label) for label in self.contract.classes]
 
-def json_key(label: bool | int | str) -> str:
-    """A label as the key of a JSON object."""
-    return label if isinstance(label, str) else json.dumps(label)
+    @cached_property
+    def version(self) -> str:
+        """Twelve hex digits that stand for the graph and the contract: same training, same version."""
+        return str(self.metadata["version"])
 
 
 def significant(numbers: NDArray[np.float32]) -> NDArray[np.float64]:
     """The numbers with as many significant digits as float32 carries, so that 0.1 reads 0.1."""
-    exact = np.where(np.isfinite(numbers), numbers, np.nan).astype(np.float64)
-    magnitude = np.floor(np.log10(np.abs(exact), where=exact != 0, out=np.zeros_like(exact)))
-    scale = 10.0 ** (DIGITS - 1 - magnitude)
-    return np.round(exact * scale) / scale
+    exact = numbers.astype(np.float64)
+    size = np.minimum(np.maximum(np.abs(exact), TINY), HUGE)  # zero and infinity have no logarithm
+    scale = 10.0 ** (DIGITS - 1 - np.floor(np.log10(size)))
+    rounded: NDArray[np.float64] = np.rint(exact * scale) / scale
+    return rounded
 
 
 def load(path: Path, threads: int = 1) -> Model:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pydantic import BaseModel, TypeAdapter
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from .model import Model
 from .schema import Row, row_type
@@ -90,7 +90,7 @@ def describe(document: dict[str, Any], model: Model | None, max_rows: int) -> No
         parsed = adapter.validate_json(to_json(example))
         schemas["Row"] = adapter.json_schema(ref_template=REF)
         operation["requestBody"] = _request_body(example, max_rows)
-        answer_example = {"predictions": model.answers([parsed]), "model_version": model.version}
+        answer_example = from_json(model.answer(model.predict(model.encode([parsed]))))
         operation["responses"]["200"]["content"][JSON]["example"] = answer_example
 
 

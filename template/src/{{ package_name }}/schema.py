@@ -29,6 +29,7 @@ from .contract import FLOAT32_MAX, ISO_MOMENT, ISO_TIME, LONGEST, MISSING, Colum
 Row = dict[str, Any]
 ISO = re.compile(ISO_MOMENT)
 CLOCK = re.compile(ISO_TIME)
+DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def row_type(contract: Contract, example: Row | None = None) -> Any:
@@ -151,10 +152,12 @@ def _naive_utc(value: dt.datetime) -> dt.datetime:
 def _date(value: Any) -> dt.date:
     """A date, also one that is written as a moment at midnight."""
     try:
+        if isinstance(value, str) and DAY.fullmatch(value):
+            return dt.date.fromisoformat(value)
         moment = _moment(value)
         if moment.time() == dt.time():
             return moment.date()
-    except PydanticCustomError:
+    except (ValueError, PydanticCustomError):
         pass
     raise PydanticCustomError("date_parsing", "Input should be a valid date, as 2024-12-31 (ISO 8601)")
 
