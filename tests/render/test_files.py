@@ -16,50 +16,16 @@ from tests.answers import label, pairwise
 from tests.conftest import ROOT, Render
 
 PACKAGE = (
-    *(
-        "__init__",
-        "__main__",
-        "batch",
-        "batching",
-        "body",
-        "check",
-        "check_page",
-        "cli",
-        "columns",
-        "console",
-        "contract",
-    ),
-    *("contract_file", "convert", "converters"),
-    *(
-        "data",
-        "dialect",
-        "drift",
-        "encode",
-        "errors",
-        "evaluate",
-        "export",
-        "express",
-        "features",
-        "files",
-        "goal",
-        "guess",
-    ),
-    *("health", "infer", "leakage", "model", "observe", "openapi", "page", "pipeline", "predictor"),
-    *("process", "refusals", "report", "schema", "server"),
+    *("__init__", "__main__", "batch", "batching", "body", "check", "check_page", "cli", "columns", "console"),
+    *("contract", "contract_file", "convert", "converters", "data", "dialect", "drift", "encode", "errors"),
+    *("evaluate", "export", "express", "features", "files", "goal", "guess", "health", "infer", "leakage", "model"),
+    *("observe", "openapi", "page", "pipeline", "predictor", "process", "refusals", "report", "schema", "server"),
     *("settings", "sources", "spelling", "table", "train"),
 )
 TESTS = (
     *("__init__", "conftest", "test_api", "test_batch", "test_batching", "test_check", "test_cli", "test_contract"),
-    *(
-        "test_express",
-        "test_health",
-        "test_infer",
-        "test_manifests",
-        "test_model",
-        "test_sources",
-        "test_tables",
-        "test_training",
-    ),
+    *("test_express", "test_health", "test_infer", "test_manifests", "test_model", "test_sources", "test_tables"),
+    *("test_training",),
 )
 TOOLS = ("check_k8s", "deploy", "diagnosis", "link_rules", "manifests", "operation_rules", "pod_rules")
 MANIFESTS = (
