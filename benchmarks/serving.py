@@ -23,69 +23,45 @@ The project's server checks each value against the contract; the others take wha
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import math
 import os
 import re
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+
+from answers import compare_answers
+from servers import (
+    LISTS,
+    PEERS,
+    Bench,
+    Numbers,
+    Running,
+    System,
+    body_of,
+    memory,
+    post,
+    run,
+    say,
+    started,
+    surroundings,
+    write_bodies,
+    wrk,
+)
 
 UV = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
-PEERS = Path(__file__).resolve().parent / "serving_peers"
 CACHE = Path.home() / ".cache/copier-mlops-benchmarks"
 CONNECTIONS = (1, 8, 64)
 LATENCY_AT = LISTS_AT = 8  # connections
-LISTS = (10, 100, 1_000)  # rows of a request
 WARM_UP = 1.0  # seconds
-READY_LIMIT, END_LIMIT, POLL = 120.0, 10.0, 0.005  # seconds
-TOLERANCE = 1e-5
 OURS = ("python", "uvicorn", "fastapi", "httptools", "onnxruntime", "scikit-learn")
 THEIRS = {name: (name, "uvicorn", "scikit-learn", "onnxruntime") for name in ("mlflow", "bentoml", "litserve")}
 SAME = ("numpy", "scikit-learn", "onnxruntime", "joblib")
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
-SILENT = {
-    "ORT_DISABLE_TELEMETRY": "1",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "BENTOML_DO_NOT_TRACK": "True",
-    "DO_NOT_TRACK": "true",  # MLflow wants this word
-}
-Row = dict[str, Any]
-Numbers = dict[str, float]
-
-
-@dataclass(frozen=True)
-class System:
-    """A server that is measured.
-
-    Attributes:
-        home: the package whose environment it runs in; empty for the project's.
-        command: its arguments after Python; {port}, {package} and {peers} are filled in.
-        body: how rows are put into a request, a key of BODIES.
-        lists: whether one request may hold many rows.
-        model: what the peers load, sklearn or onnx.
-        settings: environment variables.
-    """
-
-    name: str
-    home: str
-    command: tuple[str, ...]
-    path: str = "/predict"
-    body: str = "rows"
-    lists: bool = False
-    model: str = "onnx"
-    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 def mlflow(name: str, model: str) -> System:
@@ -122,50 +98,6 @@ SYSTEMS = (
     litserve("litserve", "sklearn"),
     litserve("litserve-onnx", "onnx"),
 )
-BODIES: dict[str, Callable[[list[Row]], Any]] = {
-    "rows": lambda rows: rows if len(rows) > 1 else rows[0],
-    "named": lambda rows: {"rows": rows},
-    "split": lambda rows: {
-        "dataframe_split": {"columns": list(rows[0]), "data": [[row.get(name) for name in rows[0]] for row in rows]}
-    },
-}
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What all measurements share: the project, the environments, a temporary folder, and a core for each side."""
-
-    project: Path
-    envs: Path
-    folder: Path
-    seconds: float
-    server_core: int
-    client_core: int
-
-    @property
-    def package(self) -> str:
-        """The project's package."""
-        return package_of(self.project)
-
-    def python(self, home: str) -> Path:
-        """The interpreter of an environment."""
-        return (self.envs / home if home else self.project / ".venv") / "bin/python"
-
-    def rows(self, count: int) -> list[Row]:
-        """Rows to send: for one the model's own example, else held-out rows."""
-        rows: list[Row] = json.loads((self.folder / "rows.json").read_text())
-        return rows[:1] if count == 1 else rows[1 : count + 1]
-
-
-@dataclass(frozen=True)
-class Running:
-    """A system that has started and gives correct answers."""
-
-    bench: Bench
-    system: System
-    process: subprocess.Popen[bytes]
-    port: int
-    ready: float
 
 
 def main() -> None:
@@ -231,11 +163,6 @@ def check(arguments: argparse.Namespace, cores: Sequence[int]) -> None:
         raise SystemExit(f"error: there is no folder {arguments.out.resolve().parent} for --out")
 
 
-def package_of(project: Path) -> str:
-    """The package of a project."""
-    return next(project.glob("src/*/__main__.py")).parent.name
-
-
 # --- before measuring
 
 
@@ -253,7 +180,8 @@ def prepare(bench: Bench, systems: Sequence[System]) -> dict[str, str]:
     expected(bench)
     for system in systems:
         write_bodies(bench, system)
-        with started(bench, system):
+        with started(bench, system) as running:
+            compare_answers(running)
             say(f"{system.name} gives the same answers")
     return versions(bench, homes)
 
@@ -279,49 +207,16 @@ def installed(python: Path) -> dict[str, str]:
     return found
 
 
-def run(command: Sequence[str | Path], folder: Path | None = None, environment: Mapping[str, str] | None = None) -> str:
-    """What a command prints."""
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"error: {' '.join(map(str, command[:4]))} failed:\n{done.stderr[-2_000:].strip()}")
-    return done.stdout
-
-
-def surroundings(bench: Bench, system: System) -> dict[str, str]:
-    """The environment variables of a system."""
-    paths = {"PYTHONPATH": f"{bench.project / 'src'}{os.pathsep}{PEERS}"}
-    homes = {"BENTOML_HOME": str(bench.folder / "bentoml"), "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "true"}
-    served = {"SERVED_FOLDER": str(bench.folder), "SERVED_PACKAGE": bench.package, "SERVED_MODEL": system.model}
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SERVE_", "TRAIN_"))}
-    return inherited | SILENT | dict.fromkeys(THREADS, "1") | paths | homes | served | dict(system.settings)
-
-
 def expected(bench: Bench) -> None:
     """Write what the project's server answers, for all others to be compared with, and for the constant replies."""
     ours = SYSTEMS[0]
     write_bodies(bench, ours)
-    with started(bench, ours, compare=False) as running:
+    with started(bench, ours) as running:
         for count in (1, *LISTS):
             status, answer = post(running.port, ours, body_of(bench, ours, count).read_bytes())
             if status != 200:
                 raise SystemExit(f"error: the project's server answers {status} to {count} rows: {answer[:300]!r}")
             (bench.folder / ("reply.json" if count == 1 else f"reply-{count}.json")).write_bytes(answer)
-
-
-def write_bodies(bench: Bench, system: System) -> None:
-    """One file for each number of rows."""
-    for count in counts(system):
-        body_of(bench, system, count).write_text(json.dumps(BODIES[system.body](bench.rows(count))))
-
-
-def counts(system: System) -> tuple[int, ...]:
-    """How many rows go into one request."""
-    return (1, *LISTS) if system.lists else (1,)
-
-
-def body_of(bench: Bench, system: System, count: int) -> Path:
-    """The file with a request's body."""
-    return bench.folder / f"{system.body}-{count}.json"
 
 
 def versions(bench: Bench, homes: Sequence[str]) -> dict[str, str]:
@@ -337,173 +232,6 @@ def versions(bench: Bench, homes: Sequence[str]) -> dict[str, str]:
     return found
 
 
-# --- one server
-
-
-@contextlib.contextmanager
-def started(bench: Bench, system: System, compare: bool = True) -> Iterator[Running]:
-    """A system that answers correctly; it and all its children are ended afterwards."""
-    port = free_port()
-    values = {"port": str(port), "package": bench.package, "peers": str(PEERS)}
-    command = [str(bench.python(system.home)), *(part.format(**values) for part in system.command)]
-    began = time.perf_counter()
-    with (bench.folder / f"{system.name}.log").open("wb") as log:
-        process = subprocess.Popen(
-            command,
-            cwd=bench.folder if system.home else bench.project,
-            env=surroundings(bench, system),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            preexec_fn=lambda: os.sched_setaffinity(0, {bench.server_core}),
-        )
-    try:
-        wait_ready(bench, system, process, port)
-        running = Running(bench, system, process, port, time.perf_counter() - began)
-        if compare:
-            compare_answers(running)
-        yield running
-    finally:
-        end(process)
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-def wait_ready(bench: Bench, system: System, process: subprocess.Popen[bytes], port: int) -> None:
-    """Ask for a prediction until there is one."""
-    body, limit = body_of(bench, system, 1).read_bytes(), time.monotonic() + READY_LIMIT
-    reason = "no answer"
-    while time.monotonic() < limit and process.poll() is None:
-        with contextlib.suppress(OSError, HTTPException):
-            status, answer = post(port, system, body)
-            if status == 200:
-                return
-            reason = f"{status} {answer[:300]!r}"
-        time.sleep(POLL)
-    log = (bench.folder / f"{system.name}.log").read_text(errors="replace")
-    raise SystemExit(f"error: {system.name} does not become ready ({reason}); its log ends with\n{log[-2_000:]}")
-
-
-def post(port: int, system: System, body: bytes) -> tuple[int, bytes]:
-    """Status and answer of one request."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=READY_LIMIT)
-    try:
-        connection.request("POST", system.path, body, {"Content-Type": "application/json"})
-        response = connection.getresponse()
-        return response.status, response.read()
-    finally:
-        connection.close()
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    """Stop a system with all its children, also those that have a session of their own."""
-    everyone = tree(process.pid)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(END_LIMIT)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    for pid, start in everyone.items():
-        if started_at(pid) == start:  # and not another process that has got the number since
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-
-
-def tree(root: int) -> dict[int, str]:
-    """A process and all that descend from it, with when they started."""
-    children: dict[int, list[int]] = {}
-    for path in Path("/proc").glob("[0-9]*"):
-        if values := stat(int(path.name)):
-            children.setdefault(int(values[1]), []).append(int(path.name))
-    found, waiting = {}, [root]
-    while waiting:
-        pid = waiting.pop()
-        found[pid] = started_at(pid)
-        waiting += children.get(pid, [])
-    return found
-
-
-def stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat after the name, or none for a process that has ended."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-    except OSError:
-        return []
-
-
-def started_at(pid: int) -> str:
-    """When a process started, in clock ticks; empty when it has ended."""
-    values = stat(pid)
-    return values[19] if values else ""
-
-
-def memory(pid: int) -> float:
-    """MB of a process and its descendants: PSS, which counts a shared page once."""
-    total = 0
-    for each in tree(pid):
-        with contextlib.suppress(OSError):
-            found = re.search(r"^Pss:\s+(\d+)", Path(f"/proc/{each}/smaps_rollup").read_text(), re.MULTILINE)
-            total += int(found[1]) if found else 0
-    return total / 1_000
-
-
-# --- the same answers
-
-
-def compare_answers(running: Running) -> None:
-    """End when a system does not answer as the project's server does."""
-    bench, system = running.bench, running.system
-    for count in counts(system):
-        status, answer = post(running.port, system, body_of(bench, system, count).read_bytes())
-        reply = json.loads((bench.folder / ("reply.json" if count == 1 else f"reply-{count}.json")).read_text())
-        wanted = predictions(reply)
-        found = predictions(json.loads(answer)) if status == 200 else []
-        if len(found) != len(wanted) or not all(map(alike, wanted, found)):
-            raise SystemExit(f"error: {system.name} answers otherwise than ours: {status} {answer[:300]!r}")
-
-
-def predictions(document: Any) -> list[Any]:
-    """The answers for the rows, however they are wrapped."""
-    inner = document.get("predictions", [document]) if isinstance(document, dict) else document
-    return list(inner) if isinstance(inner, list) else [inner]
-
-
-def alike(wanted: Row, found: Any) -> bool:
-    """Whether label and numbers are the same; a list of numbers stands for its most probable label."""
-    names = list(wanted.get("probabilities", {}))
-    numbers = list(wanted["probabilities"].values()) if names else [wanted["value"]]
-    theirs = numbers_of(found)
-    if isinstance(found, list) and names:
-        found = {"label": names[theirs.index(max(theirs))]}
-        wanted = {"label": label_text(wanted["label"])}
-    same = not names or (isinstance(found, dict) and found.get("label") == wanted["label"])
-    return same and len(theirs) == len(numbers) and all(map(close, numbers, theirs))
-
-
-def label_text(label: Any) -> str:
-    """A label as the key of its probability."""
-    return label if isinstance(label, str) else json.dumps(label)
-
-
-def numbers_of(found: Any) -> list[float]:
-    """The probabilities of an answer, or its value."""
-    if isinstance(found, dict):
-        return list(found["probabilities"].values()) if "probabilities" in found else [found.get("value", math.nan)]
-    return list(found) if isinstance(found, list) else [found]
-
-
-def close(one: float, other: float) -> bool:
-    """Whether two numbers agree."""
-    return abs(one - other) <= TOLERANCE * max(1.0, abs(one))
-
-
 # --- measuring
 
 
@@ -514,6 +242,7 @@ def rounds(bench: Bench, systems: Sequence[System], count: int) -> dict[str, lis
         for system in systems[:: -1 if number % 2 else 1]:
             say(f"round {number + 1} of {count}: {system.name}")
             with started(bench, system) as running:
+                compare_answers(running)
                 measured[system.name].append(measure(running))
     return measured
 
@@ -547,22 +276,7 @@ def load(running: Running, connections: int, rows: int) -> Numbers:
     return found
 
 
-def wrk(running: Running, connections: int, rows: int, seconds: float) -> Numbers:
-    """Run wrk once, on its own core."""
-    options = ["-t1", f"-c{connections}", f"-d{seconds:.0f}s", "--timeout", "20s", "-s", str(PEERS / "post.lua")]
-    body = body_of(running.bench, running.system, rows)
-    url = f"http://127.0.0.1:{running.port}{running.system.path}"
-    printed = run(["wrk", *options, url], environment=os.environ | {"BODY": str(body)})
-    counted: Numbers = json.loads(printed.strip().split("\n")[-1])
-    return counted
-
-
 # --- what is printed
-
-
-def say(text: str) -> None:
-    """Show progress, apart from the result."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def report(measured: Mapping[str, Sequence[Numbers]], versions: Mapping[str, str]) -> None:

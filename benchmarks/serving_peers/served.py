@@ -28,27 +28,39 @@ def graph() -> Callable[[Sequence[Row]], list[Answer]]:
     """From the project's model file, through the code that its own server runs."""
     model = project("model").load(FOLDER / "model.onnx")
     encoder = Encoder(model.contract)
-    return lambda rows: list(model.answers(encoder.typed(rows)))
+
+    def answers(rows: Sequence[Row]) -> list[Answer]:
+        found = model.predict(encoder(rows))
+        labels = None if found.labels is None else found.labels.tolist()
+        return described(model.contract, labels, found.numbers.tolist())
+
+    return answers
 
 
 def pipeline() -> Callable[[Sequence[Row]], list[Answer]]:
     """Rows become a data frame, as usual with scikit-learn, and its pipeline predicts."""
     pandas, steps = import_module("pandas"), import_module("joblib").load(FOLDER / "pipeline.joblib")
     contract = steps[0].func.contract
-    if contract.task == "regression":
-        return lambda rows: [{"value": value} for value in steps.predict(pandas.DataFrame(rows)).tolist()]
-    key = project("model").json_key
-    names = [key(label) for label in contract.classes]
 
     def answers(rows: Sequence[Row]) -> list[Answer]:
-        found = steps.predict_proba(pandas.DataFrame(rows))
-        best = found.argmax(axis=1).tolist()
-        return [
-            {"label": contract.classes[position], "probabilities": dict(zip(names, numbers, strict=True))}
-            for position, numbers in zip(best, found.tolist(), strict=True)
-        ]
+        table = pandas.DataFrame(rows)
+        if contract.task == "regression":
+            return described(contract, None, [[value] for value in steps.predict(table).tolist()])
+        found = steps.predict_proba(table)
+        return described(contract, found.argmax(axis=1).tolist(), found.tolist())
 
     return answers
+
+
+def described(contract: Any, labels: list[int] | None, numbers: list[list[float]]) -> list[Answer]:
+    """The answers for some rows, from the positions of their classes and their probabilities, or from their values."""
+    if labels is None:
+        return [{"value": value} for (value,) in numbers]
+    names = [project("contract").label_text(label) for label in contract.classes]
+    return [
+        {"label": contract.classes[label], "probabilities": dict(zip(names, row, strict=True))}
+        for label, row in zip(labels, numbers, strict=True)
+    ]
 
 
 def project(module: str) -> Any:
@@ -60,13 +72,16 @@ class Encoder:
     """The first step of the pipeline: from a data frame, or a list of rows, to the matrix."""
 
     def __init__(self, contract: Any) -> None:
-        self.contract, self.encode = contract, project("encode").encode_rows
+        self.contract, self.encode = contract, project("encode").row_encoder(contract)
         kinds = {name: column.type for name, column in contract.features.items()}
         self.readers = {name: READERS[kind] for name, kind in kinds.items() if kind in READERS}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Encoder, (self.contract,)
+
     def __call__(self, rows: Any) -> Any:
         """The matrix; rows go one by one, which is faster than a data frame's columns for the few of a request."""
-        return self.encode(self.contract, self.typed(rows.to_dict("records") if hasattr(rows, "to_dict") else rows))
+        return self.encode(self.typed(rows.to_dict("records") if hasattr(rows, "to_dict") else rows))
 
     def typed(self, rows: Sequence[Row]) -> list[Row]:
         """The rows with dates and times for their texts."""
