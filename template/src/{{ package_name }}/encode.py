@@ -138,6 +138,9 @@ def _encoder(column: Column) -> Encoder:
 def _category_encoder(column: Column) -> Encoder:
     codes = {label_text(label): (float(code),) for code, label in enumerate(column.categories, start=1)}
     missing, other = (0.0,), (float(len(column.categories) + 1),)
+    if all(isinstance(label, str) for label in column.categories):
+        of_text: dict[str | None, tuple[float]] = {None: missing} | codes
+        return lambda value: of_text.get(value, other)
     return lambda value: missing if value is None else codes.get(label_text(value), other)
 
 

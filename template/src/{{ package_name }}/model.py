@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, repeat
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,6 +45,18 @@ class Prediction(NamedTuple):
     def rows(self, start: int, end: int) -> Prediction:
         """The predictions for some of the rows."""
         return Prediction(None if self.labels is None else self.labels[start:end], self.numbers[start:end])
+
+
+class Answer(NamedTuple):
+    """What the API answers.
+
+    Attributes:
+        content: JSON; numbers have as many digits as float32 carries.
+        labels: the text of each row's label, `value` for a regression.
+    """
+
+    content: bytes
+    labels: list[str]
 
 
 @dataclass(frozen=True)
@@ -84,8 +96,8 @@ class Model:
         numbers = outputs[-1].reshape(len(matrix), len(self._templates))
         return Prediction(outputs[0] if len(outputs) > 1 else None, numbers)
 
-    def answer(self, prediction: Prediction) -> bytes:
-        """Predictions as the API answers them, in JSON; numbers with as many digits as float32 carries.
+    def answer(self, prediction: Prediction) -> Answer:
+        """Predictions as the API answers them.
 
         Raises:
             OverflowError: a prediction is no finite number; JSON could not hold it.
@@ -93,19 +105,14 @@ class Model:
         rows = prediction.numbers.tolist()
         if not all(map(math.isfinite, chain.from_iterable(rows))):
             raise OverflowError(OVERFLOW)
-        labels = repeat(0) if prediction.labels is None else prediction.labels.tolist()
-        answers = ",".join([self._templates[label] % tuple(row) for label, row in zip(labels, rows, strict=False)])
-        return f'{{"predictions":[{answers}],"model_version":"{self.version}"}}'.encode()
-
-    def labels(self, prediction: Prediction) -> list[str]:
-        """The predicted classes as text; `value` for each row of a regression."""
-        if prediction.labels is None:
-            return ["value"] * len(prediction.numbers)
-        return [self._texts[label] for label in prediction.labels.tolist()]
+        labels = [0] * len(rows) if prediction.labels is None else prediction.labels.tolist()
+        answers = ",".join([self._templates[label] % tuple(row) for label, row in zip(labels, rows, strict=True)])
+        content = f'{{"predictions":[{answers}],"model_version":"{self.version}"}}'
+        return Answer(content.encode(), [self._labels[label] for label in labels])
 
     @cached_property
-    def _texts(self) -> list[str]:
-        return [label_text(label) for label in self.contract.classes]
+    def _labels(self) -> list[str]:
+        return [label_text(label) for label in self.contract.classes] or ["value"]
 
     @cached_property
     def version(self) -> str:

@@ -43,14 +43,14 @@ class Predictor:
 
     def read(self, body: bytes) -> Matrix:
         """The rows of a body, validated and encoded."""
-        rows = self.rows.validate_json(body) if body.lstrip()[:1] == b"[" else [self.row.validate_json(body)]
+        rows = self.rows.validate_json(body) if body.lstrip()[:1] == b"[" else [self.row.validator.validate_json(body)]
         return self.model.encode(rows)
 
     def content(self, prediction: models.Prediction) -> bytes:
         """The answer with these predictions, which the observer counts by label."""
         answer = self.model.answer(prediction)
-        self.observer.labels += self.model.labels(prediction)
-        return answer
+        self.observer.labels += answer.labels
+        return answer.content
 
 
 def load(settings: ServeSettings, observer: Observer, loop: asyncio.AbstractEventLoop) -> Predictor:
