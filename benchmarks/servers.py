@@ -17,6 +17,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
+SERVING = "serving"  # the project's environment
 PEERS = Path(__file__).resolve().parent / "serving_peers"
 LISTS = (10, 100, 1_000)  # rows of a request
 READY_LIMIT, END_LIMIT, POLL = 120.0, 10.0, 0.005  # seconds
@@ -45,7 +46,7 @@ class System:
     """A server that is measured.
 
     Attributes:
-        home: the package whose environment it runs in; empty for the project's.
+        home: the environment it runs in: the peer's, or what the project's image installs.
         command: its arguments after Python; {port}, {package} and {peers} are filled in.
         body: how rows are put into a request, a key of BODIES.
         lists: whether one request may hold many rows.
@@ -81,7 +82,7 @@ class Bench:
 
     def python(self, home: str) -> Path:
         """The interpreter of an environment."""
-        return (self.envs / home if home else self.project / ".venv") / "bin/python"
+        return self.envs / home / "bin/python"
 
     def rows(self, count: int) -> list[Row]:
         """Rows to send: for one the model's own example, else held-out rows."""
@@ -123,7 +124,8 @@ def surroundings(bench: Bench, system: System) -> dict[str, str]:
     paths = {"PYTHONPATH": f"{bench.project / 'src'}{os.pathsep}{PEERS}"}
     homes = {"BENTOML_HOME": str(bench.folder / "bentoml"), "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "true"}
     served = {"SERVED_FOLDER": str(bench.folder), "SERVED_PACKAGE": bench.package, "SERVED_MODEL": system.model}
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SERVE_", "TRAIN_"))}
+    unwanted = ("SERVE_", "TRAIN_", "PYTHONDONTWRITEBYTECODE")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
     return inherited | SILENT | dict.fromkeys(THREADS, "1") | paths | homes | served | dict(system.settings)
 
 
@@ -153,7 +155,7 @@ def started(bench: Bench, system: System) -> Iterator[Running]:
     with (bench.folder / f"{system.name}.log").open("wb") as log:
         process = subprocess.Popen(
             command,
-            cwd=bench.folder if system.home else bench.project,
+            cwd=bench.folder if system.home != SERVING else bench.project,
             env=surroundings(bench, system),
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -14,8 +14,9 @@ the project's server. What is measured:
 - ours-quiet: the same with SERVE_LOG_LEVEL=warning, so without access logs
 - ours-unobserved: neither request ids nor metrics nor access logs
 - asgi, fastapi: a constant reply, from the project's environment and with its uvicorn: limits, they read no body
-- mlflow, bentoml, litserve: the scikit-learn pipeline, which reads a data frame; with -onnx: the ONNX graph, and the
-  project's own encoding of rows. Batching is on where there is any, one worker, access logs are off
+- mlflow, bentoml, litserve: the scikit-learn pipeline, whose first step reads a data frame's columns, as usual with
+  these; with -onnx: the ONNX graph and the project's own encoding of rows, the best that can be done with them.
+  Batching is on where there is any, one worker, access logs are off
 
 The project's server checks each value against the contract; the others take what comes.
 """
@@ -39,6 +40,7 @@ from answers import compare_answers
 from servers import (
     LISTS,
     PEERS,
+    SERVING,
     Bench,
     Numbers,
     Running,
@@ -86,11 +88,11 @@ def litserve(name: str, model: str) -> System:
 SERVE = ("-m", "{package}", "serve", "--port", "{port}")
 QUIET = {"SERVE_LOG_LEVEL": "warning"}
 SYSTEMS = (
-    System("ours", "", SERVE, lists=True),
-    System("ours-quiet", "", SERVE, lists=True, settings=QUIET),
-    System("ours-unobserved", "", ("{peers}/unobserved.py", "{port}"), lists=True, settings=QUIET),
-    System("asgi", "", ("{peers}/limits.py", "asgi", "{port}")),
-    System("fastapi", "", ("{peers}/limits.py", "fastapi", "{port}")),
+    System("ours", SERVING, SERVE, lists=True),
+    System("ours-quiet", SERVING, SERVE, lists=True, settings=QUIET),
+    System("ours-unobserved", SERVING, ("{peers}/unobserved.py", "{port}"), lists=True, settings=QUIET),
+    System("asgi", SERVING, ("{peers}/limits.py", "asgi", "{port}")),
+    System("fastapi", SERVING, ("{peers}/limits.py", "fastapi", "{port}")),
     mlflow("mlflow", "sklearn"),
     mlflow("mlflow-onnx", "onnx"),
     bentoml("bentoml", "sklearn"),
@@ -168,11 +170,12 @@ def check(arguments: argparse.Namespace, cores: Sequence[int]) -> None:
 
 def prepare(bench: Bench, systems: Sequence[System]) -> dict[str, str]:
     """Environments, models, requests, and the proof that all systems answer alike; returns the versions."""
-    homes = sorted({system.home for system in systems if system.home})
-    for home in homes:
-        environment(bench, home)
+    peers = sorted({system.home for system in systems} - {SERVING})
+    serving_environment(bench)
+    for peer in peers:
+        peer_environment(bench, peer)
     say("training once more")
-    run([bench.python(""), "-W", "ignore", PEERS / "prepare.py"], bench.project, surroundings(bench, SYSTEMS[0]))
+    run([project_python(bench), "-W", "ignore", PEERS / "prepare.py"], bench.project, surroundings(bench, SYSTEMS[0]))
     for system in systems:
         if system.home == "mlflow":
             command: list[str | Path] = [bench.python("mlflow"), "-W", "ignore", PEERS / "with_mlflow.py", "save"]
@@ -183,17 +186,30 @@ def prepare(bench: Bench, systems: Sequence[System]) -> dict[str, str]:
         with started(bench, system) as running:
             compare_answers(running)
             say(f"{system.name} gives the same answers")
-    return versions(bench, homes)
+    return versions(bench, peers)
 
 
-def environment(bench: Bench, home: str) -> None:
+def project_python(bench: Bench) -> Path:
+    """The project's own interpreter, which can train."""
+    return bench.project / ".venv/bin/python"
+
+
+def serving_environment(bench: Bench) -> None:
+    """What the project's image installs, with byte code as there."""
+    say("environment of the project's server")
+    there = os.environ | {"UV_PROJECT_ENVIRONMENT": str(bench.envs / SERVING)}
+    options = ["--frozen", "--no-default-groups", "--no-install-project", "--compile-bytecode"]
+    run([UV, "sync", "-q", *options, "--python", project_python(bench)], bench.project, there)
+
+
+def peer_environment(bench: Bench, peer: str) -> None:
     """Make a peer's environment where it is not there; its numerical libraries are the project's."""
-    say(f"environment of {home}")
-    mine = installed(bench.python(""))
-    wanted = [home, "pandas", *(f"{name}=={mine[name]}" for name in SAME)]
-    if not bench.python(home).exists():
-        run([UV, "venv", "-q", "--python", bench.python(""), bench.envs / home])
-    run([UV, "pip", "install", "-q", "--python", bench.python(home), *wanted])
+    say(f"environment of {peer}")
+    mine = installed(project_python(bench))
+    wanted = [peer, "pandas", *(f"{name}=={mine[name]}" for name in SAME)]
+    if not bench.python(peer).exists():
+        run([UV, "venv", "-q", "--python", project_python(bench), bench.envs / peer])
+    run([UV, "pip", "install", "-q", "--compile-bytecode", "--python", bench.python(peer), *wanted])
 
 
 def installed(python: Path) -> dict[str, str]:
@@ -219,16 +235,16 @@ def expected(bench: Bench) -> None:
             (bench.folder / ("reply.json" if count == 1 else f"reply-{count}.json")).write_bytes(answer)
 
 
-def versions(bench: Bench, homes: Sequence[str]) -> dict[str, str]:
+def versions(bench: Bench, peers: Sequence[str]) -> dict[str, str]:
     """Versions of everything that takes part."""
     said = subprocess.run(["wrk", "-v"], capture_output=True, text=True).stdout
     model = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
-    ours = installed(bench.python(""))
+    ours = installed(project_python(bench))
     found = {"cpu": model[1] if model else "unknown", "wrk": said.split("\n")[0].split(" [")[0].removeprefix("wrk ")}
     found["project"] = ", ".join(f"{name} {ours[name]}" for name in OURS)
-    for home in homes:
-        theirs = installed(bench.python(home))
-        found[home] = ", ".join(f"{name} {theirs[name]}" for name in THEIRS[home])
+    for peer in peers:
+        theirs = installed(bench.python(peer))
+        found[peer] = ", ".join(f"{name} {theirs[name]}" for name in THEIRS[peer])
     return found
 
 

@@ -48,7 +48,7 @@ def trained(contract: Any, configured: Any) -> Any:
 
 def save_pipeline(contract: Any, pipeline: Any, path: Path) -> None:
     """The fitted pipeline, with the encoding of rows as its first step."""
-    encode = import_module("sklearn.preprocessing").FunctionTransformer(served.Encoder(contract))
+    encode = import_module("sklearn.preprocessing").FunctionTransformer(served.FrameEncoder(contract))
     whole = import_module("sklearn.pipeline").Pipeline([("encode", encode), *pipeline.steps])
     import_module("joblib").dump(whole, path)
 

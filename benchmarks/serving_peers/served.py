@@ -68,25 +68,50 @@ def project(module: str) -> Any:
     return import_module(f"{PACKAGE}.{module}")
 
 
-class Encoder:
-    """The first step of the pipeline: from a data frame, or a list of rows, to the matrix."""
+class FrameEncoder:
+    """The first step of the pipeline: from a data frame's columns to the matrix, with pandas' own means."""
 
     def __init__(self, contract: Any) -> None:
-        self.contract, self.encode = contract, project("encode").row_encoder(contract)
+        self.contract = contract
+
+    def __call__(self, table: Any) -> Any:
+        """The matrix, shape (rows, matrix columns)."""
+        numpy = import_module("numpy")
+        blocks = [
+            block for name, column in self.contract.features.items() for block in self.blocks(column, table[name])
+        ]
+        return numpy.column_stack(blocks).astype(numpy.float32)
+
+    def blocks(self, column: Any, values: Any) -> list[Any]:
+        """The matrix columns of one column."""
+        pandas, encode = import_module("pandas"), project("encode")
+        if column.type == "category":
+            codes = {label: code for code, label in enumerate(column.categories, start=1)}
+            return [values.map(codes).fillna(len(codes) + 1).where(values.notna(), 0)]
+        if column.type in ("date", "datetime"):
+            moments = pandas.to_datetime(values, utc=True, format="ISO8601").dt
+            days = (moments.tz_localize(None) - encode.EPOCH) / pandas.Timedelta(days=1)
+            parts = [days, moments.month, moments.dayofweek + 1]
+            return [*parts, moments.hour] if column.type == "datetime" else parts
+        if column.type == "time":
+            return [pandas.to_timedelta(values) / pandas.Timedelta(hours=1)]
+        if column.type == "text":
+            read = encode.row_encoder(self.contract.model_copy(update={"columns": {values.name: column}}))
+            return list(read([{values.name: None if missing(value) else value} for value in values]).T)
+        return [values.astype(float)]
+
+
+class Encoder:
+    """From rows of JSON to the matrix, through the project's own code."""
+
+    def __init__(self, contract: Any) -> None:
+        self.encode = project("encode").row_encoder(contract)
         kinds = {name: column.type for name, column in contract.features.items()}
-        self.readers = {name: READERS[kind] for name, kind in kinds.items() if kind in READERS}
+        self.readers = {name: READERS[kind] for name, kind in kinds.items() if kind in READERS}.items()
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Encoder, (self.contract,)
-
-    def __call__(self, rows: Any) -> Any:
-        """The matrix; rows go one by one, which is faster than a data frame's columns for the few of a request."""
-        return self.encode(self.typed(rows.to_dict("records") if hasattr(rows, "to_dict") else rows))
-
-    def typed(self, rows: Sequence[Row]) -> list[Row]:
-        """The rows with dates and times for their texts."""
-        readers = self.readers.items()
-        return [{**row, **{name: read(row.get(name)) for name, read in readers}} for row in rows]
+    def __call__(self, rows: Sequence[Row]) -> Any:
+        """The matrix, shape (rows, matrix columns)."""
+        return self.encode([{**row, **{name: read(row.get(name)) for name, read in self.readers}} for row in rows])
 
 
 def missing(value: Any) -> bool:

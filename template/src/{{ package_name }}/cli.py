@@ -6,6 +6,7 @@ Every command imports only what it needs: `serve` runs without a training librar
 from __future__ import annotations
 
 import argparse
+import gc
 import signal
 import sys
 from collections.abc import Sequence
@@ -244,6 +245,7 @@ def run_check(arguments: argparse.Namespace) -> None:
 def run_serve(arguments: argparse.Namespace) -> None:
     """`serve`: run the server until it is told to stop."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the server has a handler of its own
+    gc.disable()  # until the server is ready
     from . import process
 
     configured = settings.load(settings.ServeSettings, host=arguments.host, port=arguments.port)

@@ -66,8 +66,8 @@ def create_app(settings: ServeSettings) -> FastAPI:
             return
         metrics.model.labels(state.predictor.model.version).set(1)
         app.openapi_schema = None
-        gc.collect()
         gc.freeze()
+        gc.enable()  # cli.py has disabled it: what is imported and loaded stays, and looking through it takes long
         log.info("ready", extra={"fields": {"model_version": state.predictor.model.version}})
 
     @asynccontextmanager
