@@ -142,10 +142,22 @@ class Batcher:
         else:
             _resolve(batch, prediction)
 
-    def _submit_slow(self, request: _Request) -> None:
+    def check(self) -> None:
+        """Refuse a request before it is read, where every request waits for the thread.
+
+        Raises:
+            BusyError: the queue is full.
+        """
+        if self.cost.first > TURN:
+            self._check_queue()
+
+    def _check_queue(self) -> None:
         wait = self.cost.seconds(self._slow_rows)
         if wait > self.longest_wait:
             raise BusyError(wait)
+
+    def _submit_slow(self, request: _Request) -> None:
+        self._check_queue()
         self._slow.append(request)
         self._slow_rows += len(request.matrix)
         if self._worker is None or self._worker.done():

@@ -18,11 +18,13 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from .batching import BusyError
 from .model import Prediction
 from .observe import Observed, Observer, request_id
 from .predictor import SMALL, Predictor
 from .refusals import CLIENT_CLOSED_REQUEST, refusal
 
+PAUSE = 0.1  # seconds for which a client is not listened to when the server is busy
 HEAD = b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %s\r\n"
 
 
@@ -152,6 +154,9 @@ class Express(HttpToolsProtocol):
         headers = [*response.raw_headers, (b"x-request-id", visit.observed.identity.encode())]
         head = b"".join([b"%s: %s\r\n" % header for header in headers])
         self._answer(visit, response.status_code, head, bytes(response.body))
+        if isinstance(error, BusyError):  # who asks again at once would take the time of all others
+            self.flow.pause_reading()
+            self.loop.call_later(PAUSE, self.flow.resume_reading)
 
     def _answer(self, visit: Visit, status: int, head: bytes, body: bytes) -> None:
         if not visit.disconnected:

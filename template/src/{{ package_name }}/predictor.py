@@ -43,6 +43,7 @@ class Predictor:
 
     def read(self, body: bytes) -> Matrix:
         """The rows of a body, validated and encoded."""
+        self.batcher.check()
         rows = self.rows.validate_json(body) if body.lstrip()[:1] == b"[" else [self.row.validator.validate_json(body)]
         return self.model.encode(rows)
 
