@@ -99,8 +99,9 @@ def measured(project: Path, arguments: Sequence[str], folder: Path, cores: set[i
 
 
 def surroundings(cores: set[int] | None) -> dict[str, str]:
-    """The environment, with as many threads of Polars as there are cores to run on."""
-    return os.environ | ({"POLARS_MAX_THREADS": str(len(cores))} if cores else {})
+    """The environment, with as many threads of Polars as there are cores to run on, and byte code as everywhere."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return inherited | ({"POLARS_MAX_THREADS": str(len(cores))} if cores else {})
 
 
 def compare(project: Path, folder: Path, rows: int) -> None:

@@ -162,6 +162,8 @@ def _columns(model: Model, prediction: Prediction, kept: NDArray[np.bool_]) -> l
 
 def reasons(contract: Contract, raw: pl.DataFrame, typed: pl.DataFrame) -> list[str]:
     """Why the API would refuse each of these rows, in its words."""
+    if not raw.height:
+        return []
     adapter = schema.row_adapter(contract)
     # Python has no dates outside the years 1 to 9999, text has.
     written = raw.select(pl.selectors.temporal().cast(pl.String), ~pl.selectors.temporal())

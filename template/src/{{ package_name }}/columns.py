@@ -54,13 +54,26 @@ def quoted(one: pl.Series) -> str:
 
 def typed_column(column: Column, raw: pl.Series) -> tuple[pl.Series, pl.Series]:
     """One column with its type, and for each row whether it breaks the contract (its value is then null)."""
-    present = cleaned(column, raw)
-    values = _parsed(column, present)
+    present, values = _read(column, raw)
     allowed = _allowed(column, values).fill_null(False)
     bad = present.is_not_null() & ~allowed
     if not column.missing:
         bad = bad | present.is_null()
     return values.set(~allowed, None).alias(raw.name), bad
+
+
+def _read(column: Column, raw: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """The column with null for what means missing, and its values; most columns need no cleaning."""
+    if column.type == "category" and raw.dtype == pl.String:
+        known = raw.is_in([label for label in column.categories if isinstance(label, str)])
+        if known.sum() == raw.len() - raw.null_count():
+            return raw, raw
+    if column.type in ("date", "datetime", "time"):
+        values = _parsed(column, raw)
+        if values.null_count() == raw.null_count():  # no word for a missing value is a date: there is none
+            return raw, values
+    present = cleaned(column, raw)
+    return present, _parsed(column, present)
 
 
 def cleaned(column: Column, raw: pl.Series) -> pl.Series:
