@@ -81,7 +81,7 @@ def describe(document: dict[str, Any], model: Model | None, max_rows: int) -> No
         "401": _content("The API key is missing or wrong; only where one is set.", "Reason"),
         "413": _content("The body is too large.", "Problems"),
         "422": _content("The body breaks the contract.", "Problems"),
-        "503": _content("The model is not ready.", "Reason"),
+        "503": _content("The model is not ready, or too much waits for it: try again after `Retry-After` s.", "Reason"),
     }
     if model is not None:
         example = model.metadata["example"]
