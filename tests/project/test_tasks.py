@@ -61,7 +61,7 @@ def test_help_lists_every_task(render: Render) -> None:
             "format",
             "clean",
         ),
-        *("image", "jobs-image", "run", "ps", "stop", "rm", "push", "push-jobs"),
+        *("image", "jobs-image", "run", "ps", "stop", "rm", "size", "push", "push-jobs"),
         *("check-k8s", "cluster", "deploy", "undeploy", "status", "logs", "rollback"),
     ]
 

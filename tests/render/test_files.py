@@ -24,10 +24,13 @@ PACKAGE = (
 )
 TESTS = (
     *("__init__", "conftest", "test_api", "test_batch", "test_batching", "test_check", "test_cli", "test_contract"),
-    *("test_express", "test_health", "test_infer", "test_manifests", "test_model", "test_sources", "test_tables"),
-    *("test_training",),
+    *("test_express", "test_health", "test_infer", "test_manifests", "test_model", "test_size", "test_sources"),
+    *("test_tables", "test_training"),
 )
-TOOLS = ("check_k8s", "deploy", "diagnosis", "link_rules", "manifests", "operation_rules", "pod_rules")
+TOOLS = (
+    *("check_k8s", "container", "deploy", "diagnosis", "in_place", "link_rules", "load", "manifests"),
+    *("operation_rules", "pod_rules", "size", "sizing"),
+)
 MANIFESTS = (
     *("configmap", "deployment", "disruption-budget", "kustomization", "namespace", "network-policy"),
     *("secret.example", "service", "serviceaccount"),

@@ -84,11 +84,11 @@ class Model:
     def _templates(self) -> list[str]:
         """The JSON of a row's answer for each class, or the one of a regression, with `%` for the numbers."""
         if self.contract.task == "regression":
-            return [f'{{"value":{NUMBER}}}']
+            return ['{"value":' + NUMBER + "}"]
         labels = [json.dumps(label, ensure_ascii=False).replace("%", "%%") for label in self.contract.classes]
         keys = [label if label.startswith('"') else f'"{label}"' for label in labels]
         probabilities = ",".join(f"{key}:{NUMBER}" for key in keys)
-        return [f'{{"label":{label},"probabilities":{{{probabilities}}}}}' for label in labels]
+        return ['{"label":' + label + ',"probabilities":{' + probabilities + "}}" for label in labels]
 
     def predict(self, matrix: Matrix) -> Prediction:
         """Predict for an encoded matrix of shape (rows, matrix columns)."""
@@ -107,7 +107,7 @@ class Model:
             raise OverflowError(OVERFLOW)
         labels = [0] * len(rows) if prediction.labels is None else prediction.labels.tolist()
         answers = ",".join([self._templates[label] % tuple(row) for label, row in zip(labels, rows, strict=True)])
-        content = f'{{"predictions":[{answers}],"model_version":"{self.version}"}}'
+        content = '{"predictions":[' + answers + '],"model_version":"' + self.version + '"}'
         return Answer(content.encode(), [self._labels[label] for label in labels])
 
     @cached_property

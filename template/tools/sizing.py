@@ -1,0 +1,270 @@
+"""From what was measured to what to request: plain arithmetic; docs/deploy.md of the template says why.
+
+The *peak* is the load that one pod still serves well. The *target* is the load that the autoscaler holds: less than the
+peak, because new pods take their time and Kubernetes ignores the first 10 % above a target.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+MEBI = 2**20
+GAIN = 0.05  # what more connections must bring, or the server is saturated
+SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of the throughput at saturation
+LOWER = (0.15, 0.08)  # where not even the first is served well
+ROOM = 1.25  # the peak over the target
+QUICK, SLOWER = 0.010, 3.0  # a p99 in seconds that is always good, and as a multiple of the best p99
+THROTTLED = 0.05  # the share of periods in which a pod may reach its CPU limit
+STARVED = 0.2  # idle cores of the machine
+FULL = 0.9  # the share of a limit from which it holds the server back
+SPARE_CPU, SPARE_MEMORY = 1.1, 1.3
+CPU_STEP, LIMIT_STEP, MEMORY_STEP, LEAST_MEMORY = 0.05, 0.1, 16 * MEBI, 64 * MEBI
+TOLERANCE = 1.1  # what the use may be above the target before an autoscaler adds a pod
+LEAST_SHARE = 50  # per cent: below, the autoscaler would follow noise
+
+
+class SizeError(Exception):
+    """What went wrong, in one line."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One load and what it did.
+
+    Attributes:
+        name: the load, for people.
+        served: requests a second that were answered with 200.
+        p50: seconds, of all requests, from when they were due.
+        p99: the same.
+        cores: of CPU that were used.
+        throttled: the share of periods in which the server reached its CPU limit.
+        refused: answers with 503.
+        failed: other answers, and requests without any.
+        own: cores that the load itself used.
+        idle: cores of the machine that nobody used.
+    """
+
+    name: str
+    served: float
+    p50: float = 0.0
+    p99: float = 0.0
+    cores: float = 0.0
+    throttled: float = 0.0
+    refused: int = 0
+    failed: int = 0
+    own: float = 0.0
+    idle: float = math.inf
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the manifests say of one pod: cores, bytes, and the per cent of the CPU request that are aimed at."""
+
+    cpu_request: float
+    cpu_limit: float | None
+    memory: float
+    share: int | None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Everything that was measured.
+
+    Attributes:
+        saturating: loads with more and more connections.
+        steady: loads at a rate, with more and more of it.
+        lists: a load of long lists.
+        memory: the most bytes that were in use.
+        limits: what the server was loaded at.
+        threads: of an inference.
+    """
+
+    saturating: Sequence[Stage]
+    steady: Sequence[Stage]
+    lists: Stage
+    memory: float
+    limits: Sizes
+    threads: int = 1
+
+    @property
+    def busiest(self) -> Stage:
+        """The stage that used most CPU."""
+        return max((*self.saturating, *self.steady, self.lists), key=lambda each: each.cores)
+
+    @property
+    def starved(self) -> bool:
+        """Whether the machine had no CPU left for the server, so that it could not reach its limit."""
+        return best(self.saturating).idle < STARVED
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What to request, and why.
+
+    Attributes:
+        target: requests a second of one pod that the autoscaler holds.
+        peak: requests a second that it still serves well.
+        reasons: of each of the sizes, by its name.
+        notes: what else the measurements say.
+    """
+
+    sizes: Sizes
+    target: float
+    peak: float
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+
+def stage(name: str, told: Mapping[str, Any], cores: float, throttled: float) -> Stage:
+    """A stage from what `load.summary` tells."""
+    statuses = {int(status): count for status, count in told["statuses"].items()}
+    good, refused = statuses.pop(200, 0), statuses.pop(503, 0)
+    served = good / told["seconds"]
+    failed = sum(statuses.values())
+    seen = (told["p50"], told["p99"], cores, throttled, refused, failed, told["own"], told["idle"])
+    return Stage(name, served, *seen)
+
+
+# --- reading the measurements
+
+
+def saturated(stages: Sequence[Stage]) -> bool:
+    """Whether more connections are in vain: the last two brought nothing, or the server refuses requests."""
+    if stages and stages[-1].refused:
+        return True
+    before = max((each.served for each in stages[:-2]), default=0.0)
+    return len(stages) > 2 and max(each.served for each in stages[-2:]) < (1 + GAIN) * before
+
+
+def best(stages: Sequence[Stage]) -> Stage:
+    """The stage that served most."""
+    return max(stages, key=lambda each: each.served)
+
+
+def trouble(stage: Stage, least: Stage) -> str:
+    """Why a load was not served well, compared with the calmest; or nothing."""
+    if stage.failed or stage.refused:
+        return f"{stage.failed + stage.refused:,} requests got no prediction"
+    if stage.throttled > THROTTLED:
+        return f"the CPU limit throttled it in {stage.throttled:.0%} of the periods"
+    if stage.p99 > max(QUICK, SLOWER * least.p99):
+        return f"one of a hundred requests took {1000 * stage.p99:.0f} ms and more"
+    return ""
+
+
+def calmest(steady: Sequence[Stage]) -> Stage:
+    """The steady load with the quickest answers: what this machine can do when nothing disturbs it."""
+    return min(steady, key=lambda each: each.p99)
+
+
+def highest_good(steady: Sequence[Stage]) -> Stage | None:
+    """The highest steady load that was served well."""
+    return max(
+        (each for each in steady if not trouble(each, calmest(steady))), key=lambda each: each.served, default=None
+    )
+
+
+def cores_at(load: float, steady: Sequence[Stage]) -> float:
+    """The CPU that a load uses, between the loads that were measured."""
+    points = [(0.0, 0.0), *sorted((each.served, each.cores) for each in steady)]
+    for (low, used), (high, more) in pairwise(points):
+        if load <= high:
+            return used + (more - used) * (load - low) / (high - low) if high > low else more
+    return points[-1][1]
+
+
+# --- the proposal
+
+
+def propose(measured: Measured, peak: Stage, target: float | None = None) -> Proposal:
+    """What to request of a pod whose peak is this load.
+
+    Args:
+        target: the load that the autoscaler should hold, where it is asked for.
+    """
+    held, load = (peak.served / ROOM, peak.served) if target is None else (target, target * ROOM)
+    used = cores_at(held, measured.steady)
+    limit, why_limit = cpu_limit(measured)
+    request = min(max(up(max(peak.cores, used), CPU_STEP), CPU_STEP), limit or math.inf)
+    limit = limit and max(limit, request)
+    share = utilization(measured, min(used, peak.cores / TOLERANCE), request)
+    memory = max(up(measured.memory * SPARE_MEMORY, MEMORY_STEP), LEAST_MEMORY)
+    reasons = {
+        "cpu_request": f"{peak.cores:.2f} cores at {per_second(load)} requests/s, the most that a pod should serve",
+        "cpu_limit": why_limit,
+        "memory": f"{measured.memory / MEBI:.0f} Mi at most, and {SPARE_MEMORY - 1:.0%} more",
+        "share": f"{used:.2f} cores at {per_second(held)} requests/s; {ROOM - 1:.0%} more may come while pods start",
+    }
+    return Proposal(Sizes(request, limit, memory, share), held, load, reasons, list(notes(measured, peak)))
+
+
+def utilization(measured: Measured, used: float, request: float) -> int:
+    """The autoscaler's target in per cent of the request; not less than `LEAST_SHARE` where the pod can do that."""
+    most = max(each.cores for each in measured.steady if each.served) / TOLERANCE
+    least = min(LEAST_SHARE, math.floor(100 * most / request))
+    return max(math.floor(round(100 * used / request, 6)), least, 1)
+
+
+def cpu_limit(measured: Measured) -> tuple[float | None, str]:
+    """The CPU limit, and why: as it was, or lower where the server cannot use it."""
+    loaded, used = measured.limits.cpu_limit, measured.busiest.cores
+    if loaded is None:
+        return None, "there is none"
+    if used >= FULL * loaded:
+        return loaded, f"{used:.2f} cores of it were used"
+    if measured.starved:
+        return loaded, "as it was: this machine had no more CPU to give"
+    enough = max(up(used * SPARE_CPU, LIMIT_STEP), float(measured.threads) if measured.threads > 1 else 0.0)
+    return min(enough, loaded), f"{used:.2f} cores at most, and {SPARE_CPU - 1:.0%} more"
+
+
+def notes(measured: Measured, peak: Stage) -> list[str]:
+    """What else should be known."""
+    top, limit = best(measured.saturating), measured.limits.cpu_limit
+    found = []
+    if why := trouble(peak, calmest(measured.steady)):
+        found.append(
+            f"no load was served well: {why}; try more CPU (ARGS='--cpus 2'), a quicker model, a quieter machine"
+        )
+    if limit and top.throttled > THROTTLED:
+        found.append(
+            f"at saturation the CPU limit throttled {top.throttled:.0%} of the periods: a higher one carries more"
+        )
+    elif measured.starved or top.own >= FULL:
+        found.append("the machine, not the server, was at its limit: one with more cores and less to do shows more")
+    elif top.cores < FULL / 2 * min(limit or 1.0, 1.0):
+        found.append(f"at saturation only {top.cores:.2f} cores were used: CPU says little of the load")
+    if measured.memory >= FULL * measured.limits.memory:
+        found.append("memory was nearly full: load it again with more of it, ARGS='--memory ...'")
+    return found
+
+
+def up(value: float, step: float) -> float:
+    """The next multiple of a step."""
+    return round(math.ceil(round(value / step, 6)) * step, 6)
+
+
+# --- quantities
+
+
+def per_second(rate: float) -> str:
+    """A rate for people."""
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
+
+
+def cpu_text(cores: float) -> str:
+    """Cores as Kubernetes writes them."""
+    thousandths = round(cores * 1000)
+    return f"{thousandths}m" if thousandths % 1000 else str(thousandths // 1000)
+
+
+def memory_text(size: float) -> str:
+    """Bytes as Kubernetes writes them."""
+    for unit, name in ((1024 * MEBI, "Gi"), (MEBI, "Mi")):
+        if size % unit == 0:
+            return f"{size / unit:.0f}{name}"
+    return f"{size:.0f}"
