@@ -118,17 +118,21 @@ class Express(HttpToolsProtocol):
             return False
         if self.cycle is not None and not self.cycle.response_complete:
             return False  # its answer comes first
-        length, key = b"", b""
+        length, key = b"", None
         for name, value in self.headers:
             if name == b"content-length":
                 length = value
-            elif name == b"x-api-key":
+            elif name == b"x-api-key" and key is None:
                 key = value
         if not length.isdigit() or int(length) > SMALL or self.expect_100_continue or self.flow.write_paused:
             return False
-        if self.parser.get_http_version() != "1.1" or not self.parser.should_keep_alive():
+        if (
+            self.parser.get_http_version() != "1.1"
+            or not self.parser.should_keep_alive()
+            or self.parser.should_upgrade()
+        ):
             return False
-        return self.desk.key is None or secrets.compare_digest(key, self.desk.key)
+        return self.desk.key is None or secrets.compare_digest(key or b"", self.desk.key)
 
     def _predict(self, visit: Visit) -> None:
         try:
@@ -141,7 +145,7 @@ class Express(HttpToolsProtocol):
         try:
             if isinstance(outcome, Exception):
                 raise outcome
-            content = visit.predictor.content(outcome)
+            content = visit.predictor.content(visit.predictor.model.answer(outcome))
         except Exception as error:
             self._refuse(visit, error)
         else:

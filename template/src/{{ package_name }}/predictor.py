@@ -37,19 +37,18 @@ class Predictor:
             batching.BusyError: too much is waiting already.
         """
         if len(body) <= SMALL:
-            return self.content(await self.batcher.predicted(self.read(body)))
+            return self.content(self.model.answer(await self.batcher.predicted(self.read(body))))
         prediction = await self.batcher.predicted(await asyncio.to_thread(self.read, body))
-        return await asyncio.to_thread(self.content, prediction)
+        return self.content(await asyncio.to_thread(self.model.answer, prediction))
 
     def read(self, body: bytes) -> Matrix:
-        """The rows of a body, validated and encoded."""
+        """The rows of a body, validated and encoded; raises what `predict` raises."""
         self.batcher.check()
         rows = self.rows.validate_json(body) if body.lstrip()[:1] == b"[" else [self.row.validator.validate_json(body)]
         return self.model.encode(rows)
 
-    def content(self, prediction: models.Prediction) -> bytes:
-        """The answer with these predictions, which the observer counts by label."""
-        answer = self.model.answer(prediction)
+    def content(self, answer: models.Answer) -> bytes:
+        """What is sent; the rows are counted. Only in the event loop, as the observer is not for threads."""
         self.observer.labels += answer.labels
         return answer.content
 

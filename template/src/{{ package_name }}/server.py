@@ -59,16 +59,15 @@ def create_app(settings: ServeSettings) -> FastAPI:
         except UserError as error:
             state.reason = str(error)
             log.error(state.reason)
-            return
         except Exception:  # whatever a damaged file may raise: the task would die without a word
             state.reason = "the model cannot be loaded; the log says why"
             log.exception(state.reason)
-            return
-        metrics.model.labels(state.predictor.model.version).set(1)
-        app.openapi_schema = None
+        else:
+            metrics.model.labels(state.predictor.model.version).set(1)
+            app.openapi_schema = None
+            log.info("ready", extra={"fields": {"model_version": state.predictor.model.version}})
         gc.freeze()
         gc.enable()  # cli.py has disabled it: what is imported and loaded stays, and looking through it takes long
-        log.info("ready", extra={"fields": {"model_version": state.predictor.model.version}})
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
