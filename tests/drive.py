@@ -71,8 +71,7 @@ def prediction(project: Project, contract: Any, row: tuple[str, ...]) -> dict[st
     if contract.task == "regression":
         return {"value": float(row[0])}
     labels = {project.contract.label_text(label): label for label in contract.classes}
-    keys = [project.model.json_key(label) for label in contract.classes]
-    return {"label": labels[row[0]], "probabilities": dict(zip(keys, map(float, row[1:]), strict=True))}
+    return {"label": labels[row[0]], "probabilities": dict(zip(labels, map(float, row[1:]), strict=True))}
 
 
 def main() -> None:
