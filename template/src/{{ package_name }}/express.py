@@ -52,9 +52,10 @@ def obstacle(app: FastAPI) -> str | None:
         return "the application has more middleware"
     if app.exception_handlers.keys() != FastAPI().exception_handlers.keys():
         return "the application has exception handlers of its own"
-    routes = (route for route in app.routes if isinstance(route, APIRoute))
-    route = next(route for route in routes if route.path == desk.path)
-    if len(route.dependant.dependencies) > (desk.key is not None):
+    routes = [route for route in app.routes if isinstance(route, APIRoute) and route.path == desk.path]
+    if not routes:
+        return f"there is no route {desk.path}"
+    if len(routes[0].dependant.dependencies) > (desk.key is not None):
         return f"the route {desk.path} depends on more than the API key"
     return None
 
