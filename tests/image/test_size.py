@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,7 +96,9 @@ def test_a_server_that_never_becomes_ready_says_why(without_model: str, sized: P
 def test_an_interruption_takes_the_containers_away(image: str, sized: Path, number: signal.Signals) -> None:
     command = [".venv/bin/python", "tools/size.py", image, "--write"]
     path = {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command, cwd=sized, env=os.environ | path, stdout=subprocess.PIPE, text=True) as process:
+    # A shell's background job, as these tests may be, ignores SIGINT, and so would its children.
+    options: dict[str, Any] = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), "text": True}
+    with subprocess.Popen(command, cwd=sized, env=os.environ | path, stdout=subprocess.PIPE, **options) as process:
         assert process.stdout
         assert "ready after" in process.stdout.readline()
         assert len(left(image)) == 2
