@@ -13,7 +13,10 @@ HELD = 4  # of the largest bodies
 
 
 class TooLargeError(Exception):
-    """The body is larger than allowed."""
+    """The body is larger than so many bytes."""
+
+    def __init__(self, largest: int) -> None:
+        super().__init__(f"the body is larger than {largest:,} bytes")
 
 
 class Bodies:
@@ -33,14 +36,14 @@ class Bodies:
         """
         announced = request.headers.get("content-length", "")
         if announced.isdecimal() and int(announced) > self.largest:
-            raise TooLargeError(f"the body is larger than {self.largest:,} bytes")
+            raise TooLargeError(self.largest)
         body = bytearray()
         try:
             async for chunk in request.stream():
                 body += chunk
                 self.room -= len(chunk)
                 if len(body) > self.largest:
-                    raise TooLargeError(f"the body is larger than {self.largest:,} bytes")
+                    raise TooLargeError(self.largest)
                 if self.room < 0:
                     raise BusyError(1)
             yield bytes(body)

@@ -64,13 +64,13 @@ def typed_column(column: Column, raw: pl.Series) -> tuple[pl.Series, pl.Series]:
 
 def _read(column: Column, raw: pl.Series) -> tuple[pl.Series, pl.Series]:
     """The column with null for what means missing, and its values; most columns need no cleaning."""
-    if column.type == "category" and raw.dtype == pl.String:
+    if column.type == "category" and raw.dtype == pl.String and not column.na_values:
         known = raw.is_in([label for label in column.categories if isinstance(label, str)])
         if known.sum() == raw.len() - raw.null_count():
             return raw, raw
-    if column.type in ("date", "datetime", "time"):
+    if column.type in ("date", "datetime", "time") and not column.na_values:
         values = _parsed(column, raw)
-        if values.null_count() == raw.null_count():  # no word for a missing value is a date: there is none
+        if values.null_count() == raw.null_count():  # none of the usual words for a missing value is a date
             return raw, values
     present = cleaned(column, raw)
     return present, _parsed(column, present)

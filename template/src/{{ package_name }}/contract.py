@@ -16,9 +16,9 @@ VERSION = 1
 LONGEST = {"category": 1_000, "text": 20_000}  # characters
 FLOAT32_MAX = 3.4028234663852886e38
 # A date or a moment, as ISO 8601 and RFC 3339 have it. Two parsers read it, so neither may be more generous.
+ISO_DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 ISO_MOMENT = (
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
-    r"([Tt ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?"
+    ISO_DAY + r"([Tt ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?"
     r"([Zz]|[+-]([01][0-9]|2[0-3]):?[0-5][0-9])?)?"
 )
 # A time of day without a zone.

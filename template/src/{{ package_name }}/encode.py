@@ -39,6 +39,7 @@ EPOCH_DAY = EPOCH.toordinal()
 DAY = 86_400.0
 HOUR = 3.6e9  # microseconds
 BUCKETS = 64
+AS_IT_IS = ("integer", "number", "boolean")  # NumPy makes NaN of None, 1 and 0 of true and false
 PARTS = {
     "date": ("days", "month", "weekday"),
     "datetime": ("days", "month", "weekday", "hour"),
@@ -104,11 +105,12 @@ def encode_rows(contract: Contract, rows: Sequence[Mapping[str, Any]]) -> Matrix
 
 def row_encoder(contract: Contract) -> Callable[[Sequence[Mapping[str, Any]]], Matrix]:
     """`encode_rows` for one contract: what every request needs of it is prepared once."""
-    names, features = layout(contract).names, contract.features
-    numbers = [name for name, column in features.items() if column.type in ("integer", "number", "boolean")]
-    encoders = [(name, _encoder(column)) for name, column in features.items() if name not in numbers]
-    parts = [f"{name}.{part}" if part else name for name, _ in encoders for part in _parts(features[name])]
-    order = [[*numbers, *parts].index(name) for name in names]
+    features = contract.features
+    numbers = [name for name, column in features.items() if column.type in AS_IT_IS]
+    encoders = [(name, _encoder(column)) for name, column in features.items() if column.type not in AS_IT_IS]
+    written = [(name, part) for name in (*numbers, *dict(encoders)) for part in _parts(features[name])]
+    place = {pair: position for position, pair in enumerate(written)}
+    order = [place[name, part] for name, column in features.items() for part in _parts(column)]
     in_order = itemgetter(*order) if len(order) > 1 else list
 
     def encode(rows: Sequence[Mapping[str, Any]]) -> Matrix:
@@ -116,7 +118,7 @@ def row_encoder(contract: Contract) -> Callable[[Sequence[Mapping[str, Any]]], M
             in_order([*map(row.get, numbers), *[part for name, encoder in encoders for part in encoder(row.get(name))]])
             for row in rows
         ]
-        return np.array(values, dtype=np.float32)
+        return np.array(values, dtype=np.float32).reshape(len(rows), len(order))
 
     return encode
 

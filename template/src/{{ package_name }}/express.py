@@ -88,6 +88,7 @@ class Express(HttpToolsProtocol):
             self.visit = Visit(self.desk.observer.begin("POST", self.desk.path, self.headers), predictor)
             self.cycle = cast(Any, self.visit)
         else:
+            self._stop_idle_timer()  # uvicorn has one of its own
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -108,8 +109,7 @@ class Express(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client went away, perhaps amid a body."""
         super().connection_lost(exc)
-        if self.idle_timer:
-            self.idle_timer.cancel()
+        self._stop_idle_timer()
         if self.visit:
             self.desk.observer.end(self.visit.observed, CLIENT_CLOSED_REQUEST)
             self.visit = None
@@ -183,6 +183,11 @@ class Express(HttpToolsProtocol):
         self.answered = self.loop.time()
         if self.idle_timer is None:
             self.idle_timer = self.loop.call_later(self.timeout_keep_alive, self._close_idle)
+
+    def _stop_idle_timer(self) -> None:
+        if self.idle_timer:
+            self.idle_timer.cancel()
+            self.idle_timer = None
 
     def _close_idle(self) -> None:
         self.idle_timer = None

@@ -24,12 +24,12 @@ from pydantic import (
 from pydantic_core import PydanticCustomError, PydanticKnownError
 from typing_extensions import TypedDict
 
-from .contract import FLOAT32_MAX, ISO_MOMENT, ISO_TIME, LONGEST, MISSING, Column, Contract, label_text
+from .contract import FLOAT32_MAX, ISO_DAY, ISO_MOMENT, ISO_TIME, LONGEST, MISSING, Column, Contract, label_text
 
 Row = dict[str, Any]
 ISO = re.compile(ISO_MOMENT)
 CLOCK = re.compile(ISO_TIME)
-DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
+DAY = re.compile(ISO_DAY)
 
 
 def row_type(contract: Contract, example: Row | None = None) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from .contract import COMMA, ISO_MOMENT, ISO_TIME, MISSING, POINT
+from .contract import COMMA, ISO_DAY, ISO_MOMENT, ISO_TIME, MISSING, POINT
 
 BOOLEANS = {
     **dict.fromkeys(("true", "t", "yes", "y", "on", "1"), True),
@@ -15,7 +15,6 @@ BOOLEANS = {
 }
 NAIVE_FORMATS = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M")
 ZONED_FORMATS = ("%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M%#z")
-DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 TIME_FORMATS = ("%H:%M:%S%.f", "%H:%M")
 DAYS = ("%d", "%-d", "%e", "%j", "%F", "%D", "%x", "%c", "%v", "%s", "%+")
 FIRST_YEAR = 1_000  # of a format: a year of two digits is no year
@@ -123,7 +122,7 @@ def _formatted(values: pl.Series, format: str) -> pl.Series:
 
 def _iso(values: pl.Series) -> pl.Series:
     """Moments from text of the form `ISO_MOMENT`; each format is tried on what is left."""
-    if (plain := values.str.contains(DAY)).sum() == values.len() - values.null_count():
+    if (plain := values.str.contains(f"^{ISO_DAY}$")).sum() == values.len() - values.null_count():
         return values.set(~plain, None).str.strptime(pl.Datetime("us"), "%Y-%m-%d", strict=False)
     left = values.set(~values.str.contains(f"^(?:{ISO_MOMENT})$"), None)
     left = left.str.replace("[Tt]", " ").str.replace("[Zz]", "+00:00")
