@@ -56,7 +56,6 @@ from servers import (
     wrk,
 )
 
-UV = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
 CACHE = Path.home() / ".cache/copier-mlops-benchmarks"
 CONNECTIONS = (1, 8, 64)
 LATENCY_AT = LISTS_AT = 8  # connections
@@ -146,6 +145,12 @@ def named(name: str) -> System:
     raise SystemExit(f"error: no system is called {name!r}; there are {', '.join(each.name for each in SYSTEMS)}")
 
 
+def uv_of(project: Path) -> str:
+    """Where uv is: on the PATH, beside this Python, or in the project, where `make` puts it; empty where it is not."""
+    places = (Path(sys.executable).with_name("uv"), project / ".uv/bin/uv")
+    return shutil.which("uv") or next((str(place) for place in places if place.exists()), "")
+
+
 def check(arguments: argparse.Namespace, cores: Sequence[int]) -> None:
     """End with one line where something is missing."""
     project = arguments.project
@@ -157,7 +162,7 @@ def check(arguments: argparse.Namespace, cores: Sequence[int]) -> None:
         raise SystemExit("error: this needs Linux and two cores, one for the server and one for wrk")
     if not shutil.which("wrk"):
         raise SystemExit("error: wrk is not installed: `apt-get install wrk`")
-    if not Path(UV).exists():
+    if not uv_of(project):
         raise SystemExit("error: uv is not installed: `pip install uv`")
     if arguments.rounds < 1 or arguments.seconds < 1 or not float(arguments.seconds).is_integer():
         raise SystemExit("error: --rounds and --seconds must be whole numbers from 1")
@@ -199,7 +204,7 @@ def serving_environment(bench: Bench) -> None:
     say("environment of the project's server")
     there = os.environ | {"UV_PROJECT_ENVIRONMENT": str(bench.envs / SERVING)}
     options = ["--frozen", "--no-default-groups", "--no-install-project", "--compile-bytecode"]
-    run([UV, "sync", "-q", *options, "--python", project_python(bench)], bench.project, there)
+    run([uv_of(bench.project), "sync", "-q", *options, "--python", project_python(bench)], bench.project, there)
 
 
 def peer_environment(bench: Bench, peer: str) -> None:
@@ -208,8 +213,8 @@ def peer_environment(bench: Bench, peer: str) -> None:
     mine = installed(project_python(bench))
     wanted = [peer, "pandas", *(f"{name}=={mine[name]}" for name in SAME)]
     if not bench.python(peer).exists():
-        run([UV, "venv", "-q", "--python", project_python(bench), bench.envs / peer])
-    run([UV, "pip", "install", "-q", "--compile-bytecode", "--python", bench.python(peer), *wanted])
+        run([uv_of(bench.project), "venv", "-q", "--python", project_python(bench), bench.envs / peer])
+    run([uv_of(bench.project), "pip", "install", "-q", "--compile-bytecode", "--python", bench.python(peer), *wanted])
 
 
 def installed(python: Path) -> dict[str, str]:

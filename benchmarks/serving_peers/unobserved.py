@@ -20,7 +20,7 @@ def unobserving(observer: type[Any], observed: Any) -> type[Any]:
         def begin(self, method: str, path: str, headers: Any) -> Any:
             return observed("0" * 32, 0.0, method, path)
 
-        def end(self, observed: Any, status: int) -> None:
+        def end(self, observed: Any, status: int, route: str) -> None:
             pass
 
     return Blind

@@ -25,6 +25,7 @@ from manifests import Document, Manifests, StrictLoader, at, is_kustomize, label
 ROOT = Path(__file__).resolve().parents[1]
 K8S = Path("k8s")
 EXAMPLES = "*.example.yaml"
+FASTAPI = ("/docs", "/redoc", "/openapi.json")
 PREFIX = "SERVE_"
 HASH = "internal.config.kubernetes.io/needsHashSuffix"
 
@@ -158,12 +159,11 @@ def _refused(module: ModuleType, field: str, value: object) -> str | None:
 
 
 def routes() -> frozenset[str]:
-    """The paths of the application, as `PATHS` in server.py names them; read, not run."""
+    """The paths of the application: FastAPI's own, and all that server.py writes down; read, not run."""
     (server,) = (ROOT / "src").glob("*/server.py")
-    for statement in ast.parse(server.read_text(encoding="utf-8")).body:
-        if isinstance(statement, ast.Assign) and getattr(statement.targets[0], "id", "") == "PATHS":
-            return frozenset(ast.literal_eval(statement.value))
-    return frozenset()
+    nodes = ast.walk(ast.parse(server.read_text(encoding="utf-8")))
+    texts = (node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
+    return frozenset((*FASTAPI, *(text for text in texts if text.startswith("/"))))
 
 
 if __name__ == "__main__":

@@ -36,7 +36,10 @@ SHARE = (*METRIC, "resource", "target", "averageUtilization")
 KINDS = {DEPLOYMENT: "Deployment", AUTOSCALE: "HorizontalPodAutoscaler"}
 CONNECTIONS = (1, 2, 4, 8, 16, 32, 64, 128)
 STEADY_CONNECTIONS = 128  # what many clients hold open
-LISTS = 4  # connections that send whole lists
+SECONDS = 4.0  # of each load
+UNITS = {"rps": "200 or 0.5", "seconds": "4 or 0.5", "cpus": "1, 0.5 or 250m", "memory": "256Mi or 1Gi"}
+LISTS, REFUSED = 64, 4  # connections that send whole lists, and longer ones than there may be
+MOST_BYTES = 2**26  # of a request
 ENOUGH, LONGEST = 200, 5  # requests of a steady load, and how many times longer it may take to get them
 HEADER = ("load", "requests/s", "p50 ms", "p99 ms", "cores", "throttled", "503", "failed")
 WIDTHS = (26, 10, 8, 8, 6, 9, 6, 6)
@@ -69,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
         plan = plan_of(parsed.cpus, parsed.memory)
         proposal = measure_and_propose(parsed.image, plan, parsed.seconds, parsed.rps)
         report(plan, proposal)
-        finish(plan.now, proposal.sizes, parsed.write)
+        finish(plan.now, proposal.sizes, parsed.write, again(parsed))
     except (SizeError, LayoutError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -89,16 +92,16 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("image")
     parser.add_argument("--write", action="store_true", help="put the proposal into k8s/")
     parser.add_argument("--rps", metavar="N", help="requests/s that one pod should carry; default: as many as it can")
-    parser.add_argument("--seconds", metavar="N", default="4", help="of each load; default: 4")
+    parser.add_argument("--seconds", metavar="N", default=f"{SECONDS:g}", help=f"of each load; default: {SECONDS:g}")
     parser.add_argument("--cpus", metavar="N", help="CPU limit to load it at; default: that of k8s/deployment.yaml")
     parser.add_argument("--memory", metavar="N", help="memory limit to load it at; default: that of the same file")
     parsed = parser.parse_args(arguments)
-    for name in ("rps", "seconds", "cpus", "memory"):
-        setattr(parsed, name, amount(name, getattr(parsed, name)))
+    for name, units in UNITS.items():
+        setattr(parsed, name, amount(name, getattr(parsed, name), units))
     return parsed
 
 
-def amount(name: str, text: str | None) -> float | None:
+def amount(name: str, text: str | None, units: str) -> float | None:
     """A positive quantity, where there is one.
 
     Raises:
@@ -106,8 +109,22 @@ def amount(name: str, text: str | None) -> float | None:
     """
     found = None if text is None else quantity(text)
     if text is not None and (not found or not math.isfinite(found)):
-        raise SizeError(f"--{name}: {text!r} is no amount above 0: write 4, 0.5, 250m or 512Mi")
+        raise SizeError(f"--{name}: {text!r} is no amount above 0: write {units}")
     return found
+
+
+def again(parsed: argparse.Namespace) -> str:
+    """The command that measures the same and writes."""
+    options = {"--seconds": parsed.seconds, "--cpus": parsed.cpus, "--memory": parsed.memory}
+    given = [
+        f"{name} {value:g}" for name, value in options.items() if value and (name, value) != ("--seconds", SECONDS)
+    ]
+    words = [
+        "make size",
+        *([f"RPS={parsed.rps:g}"] if parsed.rps else []),
+        *([f'ARGS="{" ".join(given)}"'] if given else []),
+    ]
+    return " ".join([*words, "WRITE=1"])
 
 
 # --- what the manifests say
@@ -292,7 +309,21 @@ def whole_lists(server: Server, body: Any, most: int, seconds: float) -> Stage:
     rows = most
     while rows > 1 and server.ask("/predict", body=json.dumps([body] * rows), timeout=60)["status"] == 413:
         rows //= 2
-    return shown(loaded(server, f"{LISTS} x lists of {rows:,} rows", [body] * rows, LISTS, seconds))
+    found = shown(loaded(server, f"{LISTS} x lists of {rows:,} rows", [body] * rows, LISTS, seconds))
+    long = longest(server, body, rows)
+    if long > rows:
+        shown(loaded(server, f"{REFUSED} x {long:,} rows, too many", [body] * long, REFUSED, seconds))
+    return found
+
+
+def longest(server: Server, body: Any, rows: int) -> int:
+    """The rows of a list that the server still reads, though it refuses them: more are too many bytes."""
+    size = len(json.dumps(body)) + 2
+    while 2 * rows * size < MOST_BYTES:
+        if server.ask("/predict", body=json.dumps([body] * 2 * rows), timeout=60)["status"] == 413:
+            break
+        rows *= 2
+    return rows
 
 
 def loaded(server: Server, name: str, body: Any, connections: int, seconds: float, rate: float = 0.0) -> Stage:
@@ -368,8 +399,8 @@ def memory_note(plan: Plan, proposal: Proposal) -> list[str]:
 # --- writing
 
 
-def finish(now: Sizes, new: Sizes, write: bool) -> None:
-    """Write, or say how to.
+def finish(now: Sizes, new: Sizes, write: bool, command: str) -> None:
+    """Write, or say with which command.
 
     Raises:
         LayoutError: a file is not laid out as expected; then none is written.
@@ -380,7 +411,7 @@ def finish(now: Sizes, new: Sizes, write: bool) -> None:
     if texts(now) == texts(new):
         print("ok  k8s/ says so already")
     elif not write:
-        print("nothing is written; `make size WRITE=1` measures again and puts the proposal into k8s/")
+        print(f"nothing is written; `{command}` measures again and puts what it then proposes into k8s/")
     else:
         in_place.write_all(written(new))
         print(f"ok  written: {', '.join(changes(now, new))}; see `git diff k8s`, then `make check-k8s deploy`")

@@ -194,7 +194,7 @@ def propose(measured: Measured, peak: Stage, target: float | None = None) -> Pro
     share = utilization(measured, min(used, peak.cores / TOLERANCE), request)
     memory = max(up(measured.memory * SPARE_MEMORY, MEMORY_STEP), LEAST_MEMORY)
     reasons = {
-        "cpu_request": f"{peak.cores:.2f} cores at {per_second(load)} requests/s, the most that a pod should serve",
+        "cpu_request": f"{peak.cores:.3f} cores at {per_second(load)} requests/s, the most that a pod should serve",
         "cpu_limit": why_limit,
         "memory": f"{measured.memory / MEBI:.0f} Mi at most, and {SPARE_MEMORY - 1:.0%} more",
         "share": f"{used:.2f} cores at {per_second(held)} requests/s; {ROOM - 1:.0%} more may come while pods start",
@@ -215,7 +215,7 @@ def cpu_limit(measured: Measured) -> tuple[float | None, str]:
     if loaded is None:
         return None, "there is none"
     if used >= FULL * loaded:
-        return loaded, f"{used:.2f} cores of it were used"
+        return loaded, f"{used:.2f} cores were used: it holds the server back"
     if measured.starved:
         return loaded, "as it was: this machine had no more CPU to give"
     enough = max(up(used * SPARE_CPU, LIMIT_STEP), float(measured.threads) if measured.threads > 1 else 0.0)

@@ -215,7 +215,7 @@ def test_data_path_is_not_asked_for_the_sample(render: Render) -> None:
 def test_project_slug(render: Render) -> None:
     project = toml(render(package_name="credit_score_2") / "pyproject.toml")["project"]
     assert project["name"] == "credit-score-2"
-    assert project["scripts"] == {"credit-score-2": "credit_score_2.cli:main"}
+    assert project["scripts"] == {"credit-score-2": "credit_score_2.__main__:main"}
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,12 @@ PACKAGE = (
     *("contract", "contract_file", "convert", "converters", "data", "dialect", "drift", "encode", "errors"),
     *("evaluate", "export", "express", "features", "files", "goal", "guess", "health", "infer", "leakage", "model"),
     *("observe", "openapi", "page", "pipeline", "predictor", "process", "refusals", "report", "schema", "server"),
-    *("settings", "sources", "spelling", "table", "train"),
+    *("settings", "sources", "spelling", "table", "train", "turns"),
 )
 TESTS = (
     *("__init__", "conftest", "test_api", "test_batch", "test_batching", "test_check", "test_cli", "test_contract"),
     *("test_express", "test_health", "test_infer", "test_manifests", "test_model", "test_size", "test_sources"),
-    *("test_tables", "test_training"),
+    *("test_tables", "test_training", "test_turns"),
 )
 TOOLS = (
     *("check_k8s", "container", "deploy", "diagnosis", "in_place", "link_rules", "load", "manifests"),

@@ -8,36 +8,26 @@ thread becomes free. That queue is bounded by the time it would take.
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .encode import Matrix
 from .model import Prediction
+from .turns import BusyError, Turn
 
 TURN = 0.002  # seconds that inference may hold up the event loop
 BATCH = 0.05  # seconds that a batch in the thread may take, unless one request alone takes longer
+MOST = 2**40  # rows: as good as any number of them
 REPEATS, ENOUGH = 5, 0.05  # how often the cost is measured, and the seconds after which that is enough
 
 Predict = Callable[[Matrix], Prediction]
 Done = Callable[[Prediction | Exception], None]
-
-
-class BusyError(Exception):
-    """The queue is full.
-
-    Attributes:
-        seconds: until it will be worked off.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"the server is busy: try again in {math.ceil(seconds)} s")
-        self.seconds = seconds
 
 
 class Cost(NamedTuple):
@@ -50,6 +40,12 @@ class Cost(NamedTuple):
         """Of so many rows at once."""
         return self.first + self.further * (rows - 1) if rows else 0.0
 
+    def rows(self, seconds: float) -> int:
+        """The most rows that together take no longer than this."""
+        if self.first > seconds:
+            return 0
+        return 1 + int(min((seconds - self.first) / self.further, MOST)) if self.further else MOST
+
 
 def measure(predict: Predict, row: Matrix) -> Cost:
     """The cost of a model's inference, from the quickest of a few runs.
@@ -58,19 +54,30 @@ def measure(predict: Predict, row: Matrix) -> Cost:
         row: a matrix of one row.
     """
     predict(row)
-    one = _quickest(predict, row)
+    one = quickest(lambda: predict(row))
     rows = 32 if one < BATCH / 2 else 2
-    several = _quickest(predict, np.repeat(row, rows, axis=0))
+    several = quickest(lambda: predict(np.repeat(row, rows, axis=0)))
     return Cost(one, max(several - one, 0.0) / (rows - 1))
 
 
-def _quickest(predict: Predict, matrix: Matrix) -> float:
+def quickest(work: Callable[[], Any]) -> float:
+    """Seconds that some work takes, the least of a few times."""
     taken: list[float] = []
     while len(taken) < REPEATS and sum(taken) < ENOUGH:
         started = time.perf_counter()
-        predict(matrix)
+        work()
         taken.append(time.perf_counter() - started)
     return min(taken)
+
+
+async def awaited(start: Callable[[Done], None]) -> Prediction:
+    """What `start` calls its argument with; raises it where it is an exception."""
+    answer: asyncio.Future[Prediction | Exception] = asyncio.get_running_loop().create_future()
+    start(lambda outcome: None if answer.done() else answer.set_result(outcome))
+    outcome = await answer
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
 
 
 class _Request(NamedTuple):
@@ -84,16 +91,24 @@ class Batcher:
     Args:
         cost: what an inference costs.
         longest_wait: seconds of work that may be queued for the thread.
-        loop: the event loop that it is used from.
+        turn: of the event loop that it is used from.
+
+    Attributes:
+        most_in_turn: rows that are predicted in one turn of the event loop; more are predicted in the thread.
+        most_in_queue: rows after which no request is taken.
     """
 
-    def __init__(self, predict: Predict, cost: Cost, longest_wait: float, loop: asyncio.AbstractEventLoop) -> None:
-        self.predict, self.cost, self.longest_wait = predict, cost, longest_wait
+    def __init__(self, predict: Predict, cost: Cost, longest_wait: float, turn: Turn) -> None:
+        self.predict, self.cost = predict, cost
+        self.most_in_turn, self.most_in_queue = cost.rows(TURN), cost.rows(longest_wait)
         self._quick: deque[_Request] = deque()
+        self._quick_rows = 0
         self._slow: deque[_Request] = deque()
         self._slow_rows = 0  # queued or being predicted
         self._worker: asyncio.Task[None] | None = None
-        self._loop = loop
+        self._loop = turn.loop
+        self._turn = turn
+        turn.at_end(self._predict_quick)
         self._thread = ThreadPoolExecutor(1, "inference")
 
     async def predicted(self, matrix: Matrix) -> Prediction:
@@ -102,12 +117,7 @@ class Batcher:
         Raises:
             BusyError: the queue is full.
         """
-        answer: asyncio.Future[Prediction | Exception] = asyncio.get_running_loop().create_future()
-        self.submit(matrix, lambda outcome: None if answer.done() else answer.set_result(outcome))
-        outcome = await answer
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+        return await awaited(partial(self.submit, matrix))
 
     def submit(self, matrix: Matrix, done: Done, alone: bool = False) -> None:
         """Queue a matrix; `done` is called in the event loop, with its prediction or with what went wrong.
@@ -119,22 +129,25 @@ class Batcher:
             BusyError: the queue is full.
         """
         request = _Request(matrix, done)
-        if self.cost.seconds(len(matrix)) > TURN:
+        if len(matrix) > self.most_in_turn:
             self._submit_slow(request)
         else:
+            self._check_queue(self._quick_rows)
             self._quick.append(request)
+            self._quick_rows += len(matrix)
             if alone:
-                self._turn()
-            elif len(self._quick) == 1:
-                self._loop.call_soon(self._turn)
+                self._predict_quick()
+            elif not self._turn.began:
+                self._turn.begin()
 
-    def _turn(self) -> None:
+    def _predict_quick(self) -> None:
         """Predict for what arrived in the last turn of the event loop, or as much of it as a turn can take."""
         if not self._quick:
             return
-        batch = self._take(self._quick, TURN)
-        if self._quick:
-            self._loop.call_soon(self._turn)
+        batch = self._take(self._quick, self.most_in_turn)
+        self._quick_rows -= sum([len(request.matrix) for request in batch]) if self._quick else self._quick_rows
+        if self._quick and not self._turn.began:
+            self._turn.begin()
         try:
             prediction = self._predicted(batch)
         except Exception as error:
@@ -148,16 +161,15 @@ class Batcher:
         Raises:
             BusyError: the queue is full.
         """
-        if self.cost.first > TURN:
-            self._check_queue()
+        if not self.most_in_turn:
+            self._check_queue(self._slow_rows)
 
-    def _check_queue(self) -> None:
-        wait = self.cost.seconds(self._slow_rows)
-        if wait > self.longest_wait:
-            raise BusyError(wait)
+    def _check_queue(self, rows: int) -> None:
+        if rows > self.most_in_queue:
+            raise BusyError(self.cost.seconds(rows))
 
     def _submit_slow(self, request: _Request) -> None:
-        self._check_queue()
+        self._check_queue(self._slow_rows)
         self._slow.append(request)
         self._slow_rows += len(request.matrix)
         if self._worker is None or self._worker.done():
@@ -166,7 +178,7 @@ class Batcher:
     async def _work(self) -> None:
         """Predict in the thread until nothing waits."""
         while self._slow:
-            batch = self._take(self._slow, BATCH)
+            batch = self._take(self._slow, self.cost.rows(BATCH))
             try:
                 prediction = await self._loop.run_in_executor(self._thread, self._predicted, batch)
             except Exception as error:
@@ -179,11 +191,11 @@ class Batcher:
         matrices = [request.matrix for request in batch]
         return self.predict(np.concatenate(matrices) if len(batch) > 1 else matrices[0])
 
-    def _take(self, queue: deque[_Request], seconds: float) -> list[_Request]:
-        """The first request, and those after it as long as all together take no longer than this."""
+    def _take(self, queue: deque[_Request], most: int) -> list[_Request]:
+        """The first request, and those after it as long as all together have no more rows than this."""
         batch = [queue.popleft()]
         rows = len(batch[0].matrix)
-        while queue and self.cost.seconds(rows + len(queue[0].matrix)) <= seconds:
+        while queue and rows + len(queue[0].matrix) <= most:
             rows += len(queue[0].matrix)
             batch.append(queue.popleft())
         return batch

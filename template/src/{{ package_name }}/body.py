@@ -7,9 +7,10 @@ from contextlib import asynccontextmanager
 
 from starlette.requests import Request
 
-from .batching import BusyError
+from .turns import BusyError
 
-HELD = 4  # of the largest bodies
+HELD, ROOM = 4, 16 * 2**20  # as many of the largest bodies, and as many bytes, may be held at once
+DISCARDED = 64 * 2**20  # bytes of a body that is too large
 
 
 class TooLargeError(Exception):
@@ -20,10 +21,10 @@ class TooLargeError(Exception):
 
 
 class Bodies:
-    """Reads bodies of up to `largest` bytes."""
+    """Reads bodies of up to `largest` bytes; there is room for `room` bytes more."""
 
     def __init__(self, largest: int) -> None:
-        self.largest, self.room = largest, HELD * largest
+        self.largest, self.room = largest, max(HELD * largest, ROOM)
 
     @asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[bytes]:
@@ -35,17 +36,47 @@ class Bodies:
             starlette.requests.ClientDisconnect: the client went away.
         """
         announced = request.headers.get("content-length", "")
-        if announced.isdecimal() and int(announced) > self.largest:
-            raise TooLargeError(self.largest)
-        body = bytearray()
+        size = int(announced) if announced.isdecimal() else 0
+        if size > self.largest and request.headers.get("connection", "").lower() == "close":
+            await _discard(request)
+        held = _Held(self, size)
         try:
-            async for chunk in request.stream():
-                body += chunk
-                self.room -= len(chunk)
-                if len(body) > self.largest:
-                    raise TooLargeError(self.largest)
-                if self.room < 0:
-                    raise BusyError(1)
-            yield bytes(body)
+            yield await held.body(request)
         finally:
-            self.room += len(body)
+            self.room += held.size
+
+
+async def _discard(request: Request) -> None:
+    """Most of what comes: where a connection is closed before that, its client never sees the answer."""
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > DISCARDED:
+            return
+
+
+class _Held:
+    """What one request holds: what it has announced, or what has come where that is more."""
+
+    def __init__(self, bodies: Bodies, size: int) -> None:
+        self.bodies, self.size = bodies, 0
+        self.grow(size)
+
+    def grow(self, size: int) -> None:
+        """Hold so many bytes in all."""
+        if size > self.bodies.largest:
+            raise TooLargeError(self.bodies.largest)
+        if size > self.size:
+            if size - self.size > self.bodies.room:
+                raise BusyError(1)
+            self.bodies.room -= size - self.size
+            self.size = size
+
+    async def body(self, request: Request) -> bytes:
+        """All of it; the parts are let go."""
+        parts, size = [], 0
+        async for part in request.stream():
+            size += len(part)
+            self.grow(size)
+            parts.append(part)
+        return b"".join(parts)

@@ -7,8 +7,12 @@ small request with the right key goes the long way, and everything does when `ob
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import hashlib
+import inspect
 import secrets
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,15 +20,20 @@ from typing import Any, cast
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute, Match
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from .batching import BusyError
+from .body import Bodies
 from .model import Prediction
-from .observe import Observed, Observer, request_id
+from .observe import Observed, Observer, ObserverMiddleware, request_id
 from .predictor import SMALL, Predictor
 from .refusals import CLIENT_CLOSED_REQUEST, refusal
+from .turns import BusyError, Returns
 
-PAUSE = 0.1  # seconds for which a client is not listened to when the server is busy
+ROUTE, GUARD = (
+    "4e363738f22d",
+    "9c089e378ecc",
+)  # digests of what is done here instead: `predict` and `guard` in server.py
 HEAD = b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %s\r\n"
 
 
@@ -36,38 +45,64 @@ class Desk:
         path: the path whose POST requests these are.
         predictor: the model, or None while there is none.
         observer: counts and logs, as for the long way.
-        key: what the header X-API-Key must hold, if anything.
+        bodies: the room for bodies.
+        returns: when to listen again to clients for whom the server was too busy.
+        guard: the dependency that asks for the key, if there is a key.
+        key: what the header X-API-Key must hold then.
     """
 
     path: str
     predictor: Callable[[], Predictor | None]
     observer: Observer
-    key: bytes | None
+    bodies: Bodies
+    returns: Returns
+    guard: Callable[..., None] | None
+    key: bytes
 
 
 def obstacle(app: FastAPI) -> str | None:
     """Why the short way would not do what the application does."""
     desk: Desk = app.state.desk
-    if len(app.user_middleware) > 1:
-        return "the application has more middleware"
-    if app.exception_handlers.keys() != FastAPI().exception_handlers.keys():
-        return "the application has exception handlers of its own"
-    routes = [route for route in app.routes if isinstance(route, APIRoute) and route.path == desk.path]
-    if not routes:
-        return f"there is no route {desk.path}"
-    if len(routes[0].dependant.dependencies) > (desk.key is not None):
+    if [cast(Any, layer.cls) for layer in app.user_middleware] != [ObserverMiddleware]:
+        return "the application has other middleware"
+    route = _first_route(app, desk.path)
+    if type(route) is not APIRoute or digest(route.endpoint) not in (ROUTE, None):
+        return f"the route {desk.path} has been edited"
+    needs = route.dependant
+    if [needed.call for needed in needs.dependencies] != ([desk.guard] if desk.guard else []):
         return f"the route {desk.path} depends on more than the API key"
+    if needs.path_params or needs.query_params or needs.header_params or needs.cookie_params or needs.body_params:
+        return f"the route {desk.path} has parameters"
+    if desk.guard and digest(desk.guard) not in (GUARD, None):
+        return "how the API key is asked for has been edited"
     return None
+
+
+def _first_route(app: FastAPI, path: str) -> BaseRoute | None:
+    scope = {"type": "http", "method": "POST", "path": path, "root_path": "", "headers": []}
+    return next((route for route in app.router.routes if route.matches(scope)[0] is Match.FULL), None)
+
+
+def digest(function: Callable[..., Any]) -> str | None:
+    """Stands for what a function does: its layout, comments and docstring do not count. None without its source."""
+    try:
+        found = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+    except (OSError, TypeError):
+        return None
+    assert isinstance(found, ast.AsyncFunctionDef | ast.FunctionDef)
+    found.body = found.body[bool(ast.get_docstring(found)) :]
+    found.decorator_list = found.decorator_list[1:]  # the first is the route's own
+    return hashlib.sha256(ast.unparse(found).encode()).hexdigest()[:12]
 
 
 class Visit:
     """A request on the short way; uvicorn deals with it as with one of its own that is not answered yet."""
 
-    __slots__ = ("body", "disconnected", "keep_alive", "observed", "predictor", "response_complete")
+    __slots__ = ("body", "disconnected", "keep_alive", "observed", "predictor", "response_complete", "size")
     message_event = asyncio.Event()  # uvicorn sets it when the client is gone; nobody waits for it
 
-    def __init__(self, observed: Observed, predictor: Predictor) -> None:
-        self.observed, self.predictor, self.body = observed, predictor, b""
+    def __init__(self, observed: Observed, predictor: Predictor, size: int) -> None:
+        self.observed, self.predictor, self.body, self.size = observed, predictor, b"", size
         self.keep_alive, self.disconnected, self.response_complete = True, False, False
 
 
@@ -76,16 +111,19 @@ class Express(HttpToolsProtocol):
 
     def __init__(self, desk: Desk, **options: Any) -> None:
         super().__init__(**options)
-        self.desk, self.target = desk, desk.path.encode()
+        self.desk, self.target, self.bodies = desk, desk.path.encode(), desk.bodies
+        self.largest = min(SMALL, desk.bodies.largest)
         self.visit: Visit | None = None
         self.answered = 0.0  # when the last visit was, on the clock of the event loop
+        self.head: object = None  # of the last visit; uvicorn makes a new one when the first byte of a request comes
         self.idle_timer: asyncio.TimerHandle | None = None
 
     def on_headers_complete(self) -> None:
         """The parser has read the head of a request."""
-        predictor = self.desk.predictor()
-        if predictor and self._is_plain():
-            self.visit = Visit(self.desk.observer.begin("POST", self.desk.path, self.headers), predictor)
+        predictor, size = self.desk.predictor(), self._plain_size()
+        if predictor and size is not None and size <= self.bodies.room:
+            self.bodies.room -= size
+            self.visit = Visit(self.desk.observer.begin("POST", self.desk.path, self.headers), predictor, size)
             self.cycle = cast(Any, self.visit)
         else:
             self._stop_idle_timer()  # uvicorn has one of its own
@@ -111,34 +149,33 @@ class Express(HttpToolsProtocol):
         super().connection_lost(exc)
         self._stop_idle_timer()
         if self.visit:
-            self.desk.observer.end(self.visit.observed, CLIENT_CLOSED_REQUEST)
+            self.bodies.room += self.visit.size
+            self.desk.observer.end(self.visit.observed, CLIENT_CLOSED_REQUEST, self.desk.path)
             self.visit = None
 
-    def _is_plain(self) -> bool:
+    def _plain_size(self) -> int | None:
+        """The bytes of the body of a request that goes the short way."""
         if self.url != self.target or self.parser.get_method() != b"POST":
-            return False
+            return None
         if self.cycle is not None and not self.cycle.response_complete:
-            return False  # its answer comes first
+            return None  # its answer comes first
         length, key = b"", None
         for name, value in self.headers:
             if name == b"content-length":
                 length = value
             elif name == b"x-api-key" and key is None:
                 key = value
-        if not length.isdigit() or int(length) > SMALL or self.expect_100_continue or self.flow.write_paused:
-            return False
-        if (
-            self.parser.get_http_version() != "1.1"
-            or not self.parser.should_keep_alive()
-            or self.parser.should_upgrade()
-        ):
-            return False
-        return self.desk.key is None or secrets.compare_digest(key or b"", self.desk.key)
+        if not length.isdigit() or (size := int(length)) > self.largest:
+            return None
+        if self.expect_100_continue or self.flow.write_paused or self.parser.should_upgrade():
+            return None
+        if self.parser.get_http_version() != "1.1" or not self.parser.should_keep_alive():
+            return None
+        return size if self.desk.guard is None or secrets.compare_digest(key or b"", self.desk.key) else None
 
     def _predict(self, visit: Visit) -> None:
         try:
-            matrix = visit.predictor.read(visit.body)
-            visit.predictor.batcher.submit(matrix, partial(self._finish, visit), alone=len(self.connections) == 1)
+            visit.predictor.submit(visit.body, partial(self._finish, visit), alone=len(self.connections) == 1)
         except Exception as error:
             self._refuse(visit, error)
 
@@ -159,9 +196,9 @@ class Express(HttpToolsProtocol):
         headers = [*response.raw_headers, (b"x-request-id", visit.observed.identity.encode())]
         head = b"".join([b"%s: %s\r\n" % header for header in headers])
         self._answer(visit, response.status_code, head, bytes(response.body))
-        if isinstance(error, BusyError):  # who asks again at once would take the time of all others
+        if isinstance(error, BusyError):
             self.flow.pause_reading()
-            self.loop.call_later(PAUSE, self.flow.resume_reading)
+            self.loop.call_later(self.desk.returns.next(self.loop.time()), self.flow.resume_reading)
 
     def _answer(self, visit: Visit, status: int, head: bytes, body: bytes) -> None:
         if not visit.disconnected:
@@ -169,7 +206,8 @@ class Express(HttpToolsProtocol):
             close = b"" if visit.keep_alive else b"connection: close\r\n"
             self.transport.write(b"".join((STATUS_LINE[status], *defaults, head, close, b"\r\n", body)))
         visit.response_complete = True
-        self.desk.observer.end(visit.observed, status)
+        self.bodies.room += visit.size
+        self.desk.observer.end(visit.observed, status, self.desk.path)
         if not visit.keep_alive:
             self.transport.close()
         if self.pipeline or visit.disconnected or not visit.keep_alive:
@@ -180,7 +218,7 @@ class Express(HttpToolsProtocol):
     def _rest(self) -> None:
         """Wait for the next request as uvicorn would, but with one timer for many requests."""
         self.server_state.total_requests += 1
-        self.answered = self.loop.time()
+        self.answered, self.head = self.loop.time(), self.headers
         if self.idle_timer is None:
             self.idle_timer = self.loop.call_later(self.timeout_keep_alive, self._close_idle)
 
@@ -191,8 +229,10 @@ class Express(HttpToolsProtocol):
 
     def _close_idle(self) -> None:
         self.idle_timer = None
+        if self.headers is not self.head:
+            return  # a request is on its way
         left = self.answered + self.timeout_keep_alive - self.loop.time()
         if left > 0:
             self.idle_timer = self.loop.call_later(left, self._close_idle)
-        elif self.cycle.response_complete:
+        else:
             self.timeout_keep_alive_handler()

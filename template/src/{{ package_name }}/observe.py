@@ -41,7 +41,7 @@ class JsonFormatter(logging.Formatter):
             "time": _moment(int(record.created * 1e3)),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": record.getMessage().strip(),
         }
         if request_id.get():
             line["request_id"] = request_id.get()
@@ -78,7 +78,9 @@ class Metrics:
             registry=self.registry,
         )
         self.predictions = Counter("predictions", "Predicted rows, by label.", ["label"], registry=self.registry)
-        self.rejected = Counter("rejected_requests", "Refused prediction requests.", registry=self.registry)
+        self.rejected = Counter(
+            "rejected_requests", "Prediction requests that were answered 413 or 422.", registry=self.registry
+        )
         # Looking up a child by its labels takes longer than counting with it. What can be a label is limited.
         self._of_request = cache(lambda method, path, status: self.requests.labels(method, path, str(status)))
         self._of_path, self._of_label = cache(self.latency.labels), cache(self.predictions.labels)
@@ -118,6 +120,7 @@ class Entry(NamedTuple):
     moment: float  # seconds since the epoch
     method: str
     path: str
+    route: str
     status: int
     seconds: float
 
@@ -129,8 +132,8 @@ class Observer:
     takes a fraction of the time.
     """
 
-    def __init__(self, metrics: Metrics, paths: Sequence[str]) -> None:
-        self.metrics, self.paths = metrics, frozenset(paths)
+    def __init__(self, metrics: Metrics) -> None:
+        self.metrics = metrics
         self.entries: list[Entry] = []
         self.labels: list[str] = []
 
@@ -138,12 +141,17 @@ class Observer:
         """The head of a request has arrived."""
         return Observed(_request_id(headers), time.perf_counter(), method, path)
 
-    def end(self, observed: Observed, status: int) -> None:
-        """It has been answered, or left."""
+    def end(self, observed: Observed, status: int, route: str) -> None:
+        """It has been answered, or left.
+
+        Args:
+            route: the path by which it is counted; there must not be many.
+        """
         seconds = time.perf_counter() - observed.started
         if not self.entries:
             asyncio.get_running_loop().call_later(INTERVAL, self.flush)
-        self.entries.append(Entry(observed.identity, time.time(), observed.method, observed.path, status, seconds))
+        identity, _, method, path = observed
+        self.entries.append(Entry(identity, time.time(), method, path, route, status, seconds))
 
     def flush(self) -> None:
         """Count and log what has been answered since the last time."""
@@ -152,16 +160,17 @@ class Observer:
         self.metrics.count_labels(labels)
         alike: dict[tuple[str, str, int], list[float]] = defaultdict(list)
         for entry in entries:
-            alike[entry.method, entry.path, entry.status].append(entry.seconds)
-        for (method, path, status), seconds in alike.items():
-            known = path if path in self.paths else "other"
-            self.metrics.count_requests(method if method in METHODS else "other", known, status, seconds)
+            alike[entry.method, entry.route, entry.status].append(entry.seconds)
+        for (method, route, status), seconds in alike.items():
+            self.metrics.count_requests(method if method in METHODS else "other", route, status, seconds)
         lowest = log.getEffectiveLevel()
         sys.stdout.write("".join([access_line(entry) for entry in entries if _level(entry) >= lowest]))
         sys.stdout.flush()
 
 
 def _level(entry: Entry) -> int:
+    if entry.status >= 500:
+        return logging.WARNING
     return logging.DEBUG if entry.path in QUIET and entry.status < 400 else logging.INFO
 
 
@@ -203,7 +212,7 @@ class ObserverMiddleware:
         try:
             await self.app(scope, receive, told)
         finally:
-            self.observer.end(observed, status)
+            self.observer.end(observed, status, getattr(scope.get("route"), "path", "other"))
 
 
 @lru_cache(maxsize=1_000)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 
 from pydantic import TypeAdapter
 from pydantic_core import to_json
 
-from . import batching, schema
+from . import batching, schema, turns
 from . import model as models
 from .encode import Matrix
 from .errors import UserError
 from .observe import Observer
 from .settings import ServeSettings
 
-SMALL = 16_384  # bytes of a body that the event loop reads itself; others must not wait for a larger one
+SMALL = 16_384  # bytes of a body that is read as soon as it has arrived
+LARGE = 262_144  # above, a body is read in a thread; below, that would slow down all that the event loop does
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class Predictor:
     model: models.Model
     row: TypeAdapter[schema.Row]
     rows: TypeAdapter[list[schema.Row]]
+    max_rows: int
+    slices: turns.Slices
     batcher: batching.Batcher
     observer: Observer
 
@@ -34,16 +38,43 @@ class Predictor:
         Raises:
             pydantic.ValidationError: the body is no JSON, or a row breaks the contract.
             OverflowError: a prediction is no finite number.
-            batching.BusyError: too much is waiting already.
+            turns.BusyError: too much is waiting already.
         """
-        if len(body) <= SMALL:
-            return self.content(self.model.answer(await self.batcher.predicted(self.read(body))))
+        if len(body) <= LARGE:
+            return self.content(self.model.answer(await batching.awaited(partial(self.submit, body))))
+        self.batcher.check()
         prediction = await self.batcher.predicted(await asyncio.to_thread(self.read, body))
         return self.content(await asyncio.to_thread(self.model.answer, prediction))
 
-    def read(self, body: bytes) -> Matrix:
-        """The rows of a body, validated and encoded; raises what `predict` raises."""
+    def submit(self, body: bytes, done: batching.Done, alone: bool = False) -> None:
+        """Read and predict a body that is not large, when it is its turn; `done` gets what comes of it.
+
+        Args:
+            alone: that nothing else can arrive in this turn of the event loop.
+
+        Raises:
+            Exception: what `predict` raises, where that is known at once.
+        """
         self.batcher.check()
+        if alone or self.slices.is_open():
+            self.batcher.submit(self.read(body), done, alone)
+        else:
+            self.slices.add(partial(self._begin, body, done), len(body))
+
+    def _begin(self, body: bytes, done: batching.Done) -> None:
+        try:
+            self.batcher.submit(self.read(body), done)
+        except Exception as error:
+            done(error)
+
+    def read(self, body: bytes) -> Matrix:
+        """The rows of a body, validated and encoded.
+
+        Raises:
+            pydantic.ValidationError: the body is no JSON, or a row breaks the contract.
+        """
+        if len(body) > SMALL and body.count(b",") > self.max_rows * len(self.model.contract.features):
+            body = schema.trimmed(body, self.model.contract, self.max_rows)
         rows = self.rows.validate_json(body) if body.lstrip()[:1] == b"[" else [self.row.validator.validate_json(body)]
         return self.model.encode(rows)
 
@@ -61,11 +92,15 @@ def load(settings: ServeSettings, observer: Observer, loop: asyncio.AbstractEven
     """
     model = models.load(settings.model, settings.threads)
     row = schema.row_adapter(model.contract)
+    rows = schema.rows_adapter(model.contract, settings.max_rows)
     try:
-        example = model.encode([row.validate_json(to_json(model.metadata["example"]))])
+        text = to_json(model.metadata["example"])
+        example = model.encode([row.validate_json(text)])
         model.answer(model.predict(example))
     except (KeyError, IndexError, ValueError, OverflowError):  # ValidationError is a ValueError
         raise UserError(f"{settings.model} refuses its own example: train it again") from None
-    cost = batching.measure(model.predict, example)
-    batcher = batching.Batcher(model.predict, cost, settings.longest_wait, loop)
-    return Predictor(model, row, schema.rows_adapter(model.contract, settings.max_rows), batcher, observer)
+    turn = turns.Turn(loop)
+    per_byte = batching.quickest(lambda: row.validate_json(text)) / len(text)
+    slices = turns.Slices(per_byte, settings.longest_wait, turn)
+    batcher = batching.Batcher(model.predict, batching.measure(model.predict, example), settings.longest_wait, turn)
+    return Predictor(model, row, rows, settings.max_rows, slices, batcher, observer)

@@ -12,8 +12,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from . import schema
-from .batching import BusyError
 from .body import TooLargeError
+from .turns import BusyError
 
 log = logging.getLogger("server")
 
@@ -42,7 +42,7 @@ def refusal(error: Exception) -> Response:
             return _answer(CLIENT_CLOSED_REQUEST, "the client went away before its request was complete")
         case _:
             log.error("a prediction failed", exc_info=error)
-            return Response("Internal Server Error", 500, media_type="text/plain")
+            return _answer(500, "Internal Server Error")
 
 
 def _answer(status: int, detail: Any, headers: dict[str, str] | None = None) -> Response:

@@ -6,7 +6,8 @@ import datetime as dt
 import functools
 import operator
 import re
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection, Container
+from itertools import islice
 from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import (
@@ -21,12 +22,13 @@ from pydantic import (
     WithJsonSchema,
     with_config,
 )
-from pydantic_core import PydanticCustomError, PydanticKnownError
+from pydantic_core import PydanticCustomError, PydanticKnownError, from_json, to_json
 from typing_extensions import TypedDict
 
 from .contract import FLOAT32_MAX, ISO_DAY, ISO_MOMENT, ISO_TIME, LONGEST, MISSING, Column, Contract, label_text
 
 Row = dict[str, Any]
+LISTED = 100  # problems of a request
 ISO = re.compile(ISO_MOMENT)
 CLOCK = re.compile(ISO_TIME)
 DAY = re.compile(ISO_DAY)
@@ -177,7 +179,37 @@ DATE = Annotated[dt.date, PlainValidator(_date), WithJsonSchema({"type": "string
 DATETIME = Annotated[dt.datetime, PlainValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
 
 
-def problems(error: ValidationError, limit: int = 100) -> list[dict[str, Any]]:
+def trimmed(body: bytes, contract: Contract, max_rows: int) -> bytes:
+    """A body with the first problem of a body that may have hundreds of thousands, each of which takes a kilobyte.
+
+    Rows up to the first that has unknown keys, or lists and objects for values, are kept; in that row there are no
+    more than are listed, and they are empty. A body without such a row stays as it is.
+    """
+    try:
+        content = from_json(body)
+    except ValueError:
+        return body  # which has one problem
+    rows = content if isinstance(content, list) else [content]
+    names = contract.features.keys()
+    for number, row in enumerate(rows[: max_rows + 1]):
+        if not isinstance(row, dict) or row.keys() - names or any(map(_is_nested, row.values())):
+            less = _emptied(row, names)
+            return to_json([*rows[:number], less] if rows is content else less)
+    return body
+
+
+def _is_nested(value: object) -> bool:
+    return isinstance(value, list | dict)
+
+
+def _emptied(value: Any, names: Collection[str]) -> Any:
+    if not isinstance(value, dict):
+        return type(value)() if _is_nested(value) else value
+    kept = [*(name for name in names if name in value), *islice((key for key in value if key not in names), LISTED)]
+    return {key: type(value[key])() if _is_nested(value[key]) else value[key] for key in kept}
+
+
+def problems(error: ValidationError, limit: int = LISTED) -> list[dict[str, Any]]:
     """What was wrong, as FastAPI's standard 422 answer lists it; at most `limit` entries.
 
     The input is left out: it may be large, secret, or no valid JSON (NaN).

@@ -10,6 +10,7 @@ import asyncio
 import gc
 import logging
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -25,10 +26,11 @@ from . import predictor as predictors
 from .body import Bodies
 from .errors import UserError
 from .express import Desk
-from .observe import Metrics, Observer, ObserverMiddleware
+from .observe import Metrics, Observer, ObserverMiddleware, request_id
 from .openapi import Health, Reason, describe
 from .refusals import JSON, NotReadyError, refusal
 from .settings import ServeSettings
+from .turns import BusyError, Returns
 
 log = logging.getLogger("server")
 
@@ -37,7 +39,6 @@ Guard = Sequence[params.Depends]
 NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": Reason}}
 PLAIN: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {}}}}
 PREDICT = "/predict"
-PATHS = ("/", "/predict", "/model", "/livez", "/readyz", "/metrics", "/docs", "/redoc", "/openapi.json")
 
 
 class State:
@@ -51,7 +52,7 @@ class State:
 def create_app(settings: ServeSettings) -> FastAPI:
     """The ASGI application."""
     state, metrics = State(), Metrics()
-    observer = Observer(metrics, PATHS)
+    observer = Observer(metrics)
 
     async def load() -> None:
         try:
@@ -78,22 +79,30 @@ def create_app(settings: ServeSettings) -> FastAPI:
         await loading
         observer.flush()
 
-    guard = [Depends(_guard(settings.api_key.get_secret_value()))] if settings.api_key else []
+    key = settings.api_key.get_secret_value() if settings.api_key else None
+    guard = _guard(key) if key else None
+    bodies, asks = Bodies(settings.max_body_bytes), [Depends(guard)] if guard else []
+    desk = Desk(PREDICT, lambda: state.predictor, observer, bodies, Returns(), guard, (key or "").encode())
     about = {"title": settings.title, "description": settings.description}
     # FastAPI's own tracing asks for its providers at every request, also where there are none.
     app = FastAPIOffline(**about, lifespan=lifespan, telemetry={"tracing": False, "metrics": False, "logs": False})
     app.add_middleware(cast(Any, ObserverMiddleware), observer=observer)
-    _add_predict(app, settings, state, guard)
-    _add_model(app, state, guard)
+    app.add_exception_handler(Exception, _crashed)
+    _add_predict(app, state, desk, asks)
+    _add_model(app, state, asks)
     _add_health(app, state, observer)
     _add_openapi(app, state, settings)
-    key = settings.api_key.get_secret_value().encode() if settings.api_key else None
-    app.state.desk = Desk(PREDICT, lambda: state.predictor, observer, key)
+    app.state.desk = desk
     return app
 
 
-def _answer(content: Any, status: int = 200) -> Response:
-    return Response(to_json(content), status, media_type=JSON)
+def _answer(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(to_json(content), status, headers, JSON)
+
+
+async def _crashed(request: Request, error: Exception) -> Response:
+    """What is answered for an error that nothing handles; uvicorn logs it."""
+    return _answer({"detail": "Internal Server Error"}, 500, {"x-request-id": request_id.get()})
 
 
 def _add_health(app: FastAPI, state: State, observer: Observer) -> None:
@@ -124,7 +133,7 @@ def _guard(key: str) -> Callable[[str | None], None]:
     return guard
 
 
-def _add_model(app: FastAPI, state: State, guard: Guard) -> None:
+def _add_model(app: FastAPI, state: State, asks: Guard) -> None:
     @app.get("/", include_in_schema=False)
     async def root() -> Response:
         return RedirectResponse("docs")
@@ -132,7 +141,7 @@ def _add_model(app: FastAPI, state: State, guard: Guard) -> None:
     @app.get(
         "/model",
         tags=["model"],
-        dependencies=guard,
+        dependencies=asks,
         summary="What is served",
         response_model=dict[str, Any],
         responses=NOT_READY,
@@ -144,20 +153,22 @@ def _add_model(app: FastAPI, state: State, guard: Guard) -> None:
         return _answer(dict(state.predictor.model.metadata))
 
 
-def _add_predict(app: FastAPI, settings: ServeSettings, state: State, guard: Guard) -> None:
-    bodies = Bodies(settings.max_body_bytes)
-
-    @app.post(PREDICT, tags=["model"], dependencies=guard, summary="Predict for one row, or for each row of a list")
+def _add_predict(app: FastAPI, state: State, desk: Desk, asks: Guard) -> None:
+    @app.post(PREDICT, tags=["model"], dependencies=asks, summary="Predict for one row, or for each row of a list")
     async def predict(request: Request) -> Response:
         """Each row is checked against the contract; one that breaks it refuses the request, with the reasons."""
         # Most requests do not come here: express.py answers them the same. `[serve] express = false` ends that.
         try:
-            async with bodies.read(request) as body:
+            async with desk.bodies.read(request) as body:
                 if state.predictor is None:
                     raise NotReadyError(state.reason)
                 return Response(await state.predictor.predict(body), media_type=JSON)
+        except BusyError as error:
+            busy = refusal(error)
         except Exception as error:
             return refusal(error)
+        await asyncio.sleep(desk.returns.next(time.monotonic()))  # not above: the error holds what was read of the body
+        return busy
 
 
 def _add_openapi(app: FastAPI, state: State, settings: ServeSettings) -> None:

@@ -97,7 +97,7 @@ class ModelSettings(Section):
 
     model_config = SettingsConfigDict(env_prefix="SERVE_", extra="ignore")
 
-    title: str = "Prediction API"
+    title: str = Field(default="Prediction API", min_length=1)
     model: FilePath = Path("model/model.onnx")
     threads: int = Field(default=1, ge=1, le=256)
 
@@ -111,7 +111,7 @@ class ServeSettings(ModelSettings):
     host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=8080, ge=0, le=65535)
     max_rows: int = Field(default=1_000, ge=1)
-    max_body_bytes: int = Field(default=8 * 2**20, ge=1)
+    max_body_bytes: int = Field(default=2**20, ge=1)
     express: bool = True
     longest_wait: float = Field(default=1.0, gt=0)
     grace_seconds: int = Field(default=20, ge=0)

@@ -1,0 +1,109 @@
+"""Whose turn it is: requests are read in slices of time, and clients that were sent away come back one by one."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+
+SLICE = 0.003  # seconds of reading in one turn of the event loop; a single body may take longer
+PAUSE, NEXT = 0.1, 0.005  # seconds for which who was sent away is left alone at least, and until the next one
+
+Work = Callable[[], None]
+
+
+class BusyError(Exception):
+    """The queue is full.
+
+    Attributes:
+        seconds: until it will be worked off.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the server is busy: try again in {math.ceil(seconds)} s")
+        self.seconds = seconds
+
+
+class Turn:
+    """A turn of the event loop, from the first that has to do with it to the next turn."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.began = 0.0  # on the clock of `time.perf_counter`; 0 before
+        self._ends: list[Work] = []
+
+    def at_end(self, work: Work) -> None:
+        """Do this at the end of every turn."""
+        self._ends.append(work)
+
+    def begin(self) -> None:
+        """Only where it has not begun."""
+        self.began = time.perf_counter()
+        self.loop.call_soon(self._over)
+
+    def _over(self) -> None:
+        self.began = 0.0
+        for work in self._ends:
+            work()
+
+
+class Slices:
+    """Does work in the order in which it comes, in each turn of the event loop only as much as a slice has room for.
+
+    Args:
+        cost: seconds that a byte of the work takes.
+        longest_wait: seconds of work that may wait.
+        turn: of the event loop that it is used from.
+    """
+
+    def __init__(self, cost: float, longest_wait: float, turn: Turn) -> None:
+        self.cost, self.longest_wait, self._turn = cost, longest_wait, turn
+        self._waiting: deque[tuple[Work, int]] = deque()
+        self._bytes = 0  # that wait
+        self._resting = False
+        turn.at_end(self._next_turn)
+
+    def is_open(self) -> bool:
+        """Whether work can be done at once: none waits, and there is room for some in this turn."""
+        turn = self._turn
+        if not turn.began:
+            turn.begin()
+            return not self._waiting
+        return not self._waiting and time.perf_counter() - turn.began < SLICE
+
+    def add(self, work: Work, size: int) -> None:
+        """Let work of so many bytes wait for its turn.
+
+        Raises:
+            BusyError: too much is waiting.
+        """
+        if (wait := self._bytes * self.cost) > self.longest_wait:
+            raise BusyError(wait)
+        self._waiting.append((work, size))
+        self._bytes += size
+
+    def _next_turn(self) -> None:
+        """Where work waits, every other turn is left to all else, so that a new connection gets on."""
+        if not self._waiting:
+            return
+        if not self._turn.began:
+            self._turn.begin()
+        self._resting = not self._resting
+        while not self._resting and self._waiting and time.perf_counter() - self._turn.began < SLICE:
+            work, size = self._waiting.popleft()
+            self._bytes -= size
+            work()
+
+
+class Returns:
+    """When to hear a client again that was sent away: who asks again at once would take the time of all others."""
+
+    def __init__(self) -> None:
+        self._last = 0.0
+
+    def next(self, now: float) -> float:
+        """Seconds from now for which the next one is left alone."""
+        self._last = max(now + PAUSE, self._last + NEXT)
+        return self._last - now
