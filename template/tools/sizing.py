@@ -15,7 +15,7 @@ from typing import Any
 MEBI = 2**20
 GAIN = 0.05  # what more connections must bring, or the server is saturated
 SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of the throughput at saturation
-LOWER = (0.15, 0.08)  # where not even the first is served well
+LOWER = (0.22, 0.15, 0.08)  # where not even the first is served well
 ROOM = 1.25  # the peak over the target
 QUICK, SLOWER = 0.010, 3.0  # a p99 in seconds that is always good, and as a multiple of the best p99
 THROTTLED = 0.05  # the share of periods in which a pod may reach its CPU limit
@@ -193,8 +193,9 @@ def propose(measured: Measured, peak: Stage, target: float | None = None) -> Pro
     limit = limit and max(limit, request)
     share = utilization(measured, min(used, peak.cores / TOLERANCE), request)
     memory = max(up(measured.memory * SPARE_MEMORY, MEMORY_STEP), LEAST_MEMORY)
+    most = "the most that a pod should serve" if target is None else f"{ROOM - 1:.0%} more than is asked for"
     reasons = {
-        "cpu_request": f"{peak.cores:.3f} cores at {per_second(load)} requests/s, the most that a pod should serve",
+        "cpu_request": f"{peak.cores:.3f} cores at {per_second(load)} requests/s, {most}",
         "cpu_limit": why_limit,
         "memory": f"{measured.memory / MEBI:.0f} Mi at most, and {SPARE_MEMORY - 1:.0%} more",
         "share": f"{used:.2f} cores at {per_second(held)} requests/s; {ROOM - 1:.0%} more may come while pods start",

@@ -158,12 +158,12 @@ def odd_record(path: Path, dialect: Dialect) -> str | None:
         for _ in range(dialect.above):
             file.readline()
         reader = csv.reader(file, delimiter=dialect.separator)
-        before = 0
+        before = lines = line = 0
         for record in reader:
             line = dialect.above + before + 1
             if len(record) > len(dialect.names):
                 return f"the record in line {line} has {len(record)} fields, the header has {len(dialect.names)}"
             if reader.line_num - before > QUOTED_LINES:
                 return f"a quote that is opened in line {line} is closed {reader.line_num - before} lines later"
-            before = reader.line_num
-    return None
+            lines, before = reader.line_num - before, reader.line_num
+    return f"a quote that is opened in line {line} is never closed" if lines > 1 else None
