@@ -130,6 +130,7 @@ def test_it_becomes_ready_and_healthy_as_a_user_without_rights(image: str) -> No
         assert python(name, "import os; print(os.getuid(), os.getgid())").split() == ["10001", "10001"]
         command = python(name, "print(open('/proc/1/cmdline').read().replace(chr(0), ' '))")
         assert command.split() == ["python", "-m", "image_tests", "serve"]
+        assert "through FastAPI's routing" not in docker("logs", name), "the short way is as good in the image's Python"
 
 
 def test_an_edit_of_the_code_installs_nothing_again(edited: Path) -> None:
