@@ -39,7 +39,7 @@ def left(image: str) -> list[str]:
 def test_it_measures_proposes_and_writes(image: str, sized: Path) -> None:
     printed = make(sized, "size", f"IMAGE={image}", SHORT, "WRITE=1")
     assert f"{image} with 1 CPU, 256Mi: ready after " in printed
-    for load in ("1 connection ", "30% of saturation", "90% of saturation", "4 x lists of 1,000 rows"):
+    for load in ("1 connection ", "30% of saturation", "90% of saturation", "64 x lists of 1,000 rows"):
         (line,) = [line for line in printed.splitlines() if line.startswith(load)]
         served, p50, p99, cores = (float(cell.replace(",", "")) for cell in line.removeprefix(load).split()[-7:-3])
         assert served > 0

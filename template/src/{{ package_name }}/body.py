@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,6 +11,7 @@ from starlette.requests import Request
 from .turns import BusyError
 
 HELD, ROOM = 4, 16 * 2**20  # as many of the largest bodies, and as many bytes, may be held at once
+PATIENCE = 30.0  # seconds
 DISCARDED = 64 * 2**20  # bytes of a body that is too large
 
 
@@ -20,11 +22,23 @@ class TooLargeError(Exception):
         super().__init__(f"the body is larger than {largest:,} bytes")
 
 
+class LateError(Exception):
+    """The body did not come within so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the body did not come within {seconds:g} s")
+
+
 class Bodies:
-    """Reads bodies of up to `largest` bytes; there is room for `room` bytes more."""
+    """Reads bodies of up to `largest` bytes.
+
+    Attributes:
+        room: bytes that may still be held. Only what has come is held: who announces much and sends nothing takes none.
+        patience: seconds within which a body must come, as it holds its bytes until then.
+    """
 
     def __init__(self, largest: int) -> None:
-        self.largest, self.room = largest, max(HELD * largest, ROOM)
+        self.largest, self.room, self.patience = largest, max(HELD * largest, ROOM), PATIENCE
 
     @asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[bytes]:
@@ -33,17 +47,32 @@ class Bodies:
         Raises:
             TooLargeError: as soon as that is known.
             BusyError: other requests hold too many bytes.
+            LateError: it takes too long.
             starlette.requests.ClientDisconnect: the client went away.
         """
-        announced = request.headers.get("content-length", "")
-        size = int(announced) if announced.isdecimal() else 0
-        if size > self.largest and request.headers.get("connection", "").lower() == "close":
-            await _discard(request)
-        held = _Held(self, size)
+        held = _Held(self)
         try:
-            yield await held.body(request)
+            yield await self._in_time(request, held)
         finally:
             self.room += held.size
+
+    async def _in_time(self, request: Request, held: _Held) -> bytes:
+        try:
+            async with asyncio.timeout(self.patience):
+                await self._check(request)
+                return await held.body(request)
+        except TimeoutError:
+            raise LateError(self.patience) from None
+
+    async def _check(self, request: Request) -> None:
+        announced = request.headers.get("content-length", "")
+        size = int(announced) if announced.isdecimal() else 0
+        if size > self.largest:
+            if request.headers.get("connection", "").lower() == "close":
+                await _discard(request)
+            raise TooLargeError(self.largest)
+        if size > self.room:
+            raise BusyError(1)
 
 
 async def _discard(request: Request) -> None:
@@ -56,27 +85,20 @@ async def _discard(request: Request) -> None:
 
 
 class _Held:
-    """What one request holds: what it has announced, or what has come where that is more."""
+    """What one request holds: what has come of its body."""
 
-    def __init__(self, bodies: Bodies, size: int) -> None:
+    def __init__(self, bodies: Bodies) -> None:
         self.bodies, self.size = bodies, 0
-        self.grow(size)
-
-    def grow(self, size: int) -> None:
-        """Hold so many bytes in all."""
-        if size > self.bodies.largest:
-            raise TooLargeError(self.bodies.largest)
-        if size > self.size:
-            if size - self.size > self.bodies.room:
-                raise BusyError(1)
-            self.bodies.room -= size - self.size
-            self.size = size
 
     async def body(self, request: Request) -> bytes:
         """All of it; the parts are let go."""
-        parts, size = [], 0
+        parts = []
         async for part in request.stream():
-            size += len(part)
-            self.grow(size)
+            if self.size + len(part) > self.bodies.largest:
+                raise TooLargeError(self.bodies.largest)
+            if len(part) > self.bodies.room:
+                raise BusyError(1)
+            self.bodies.room -= len(part)
+            self.size += len(part)
             parts.append(part)
         return b"".join(parts)

@@ -23,17 +23,15 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Match
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from .body import Bodies
+from .body import Bodies, LateError
 from .model import Prediction
 from .observe import Observed, Observer, ObserverMiddleware, request_id
 from .predictor import SMALL, Predictor
 from .refusals import CLIENT_CLOSED_REQUEST, refusal
 from .turns import BusyError, Returns
 
-ROUTE, GUARD = (
-    "4e363738f22d",
-    "9c089e378ecc",
-)  # digests of what is done here instead: `predict` and `guard` in server.py
+# Digests of what is done here instead: `predict` and `guard` in server.py.
+ROUTE, GUARD = "4e363738f22d", "9c089e378ecc"
 HEAD = b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %s\r\n"
 
 
@@ -98,12 +96,13 @@ def digest(function: Callable[..., Any]) -> str | None:
 class Visit:
     """A request on the short way; uvicorn deals with it as with one of its own that is not answered yet."""
 
-    __slots__ = ("body", "disconnected", "keep_alive", "observed", "predictor", "response_complete", "size")
+    __slots__ = ("body", "disconnected", "keep_alive", "late", "observed", "predictor", "response_complete", "size")
     message_event = asyncio.Event()  # uvicorn sets it when the client is gone; nobody waits for it
 
     def __init__(self, observed: Observed, predictor: Predictor, size: int) -> None:
         self.observed, self.predictor, self.body, self.size = observed, predictor, b"", size
         self.keep_alive, self.disconnected, self.response_complete = True, False, False
+        self.late: asyncio.TimerHandle | None = None  # runs while the body has come in part
 
 
 class Express(HttpToolsProtocol):
@@ -122,7 +121,6 @@ class Express(HttpToolsProtocol):
         """The parser has read the head of a request."""
         predictor, size = self.desk.predictor(), self._plain_size()
         if predictor and size is not None and size <= self.bodies.room:
-            self.bodies.room -= size
             self.visit = Visit(self.desk.observer.begin("POST", self.desk.path, self.headers), predictor, size)
             self.cycle = cast(Any, self.visit)
         else:
@@ -131,10 +129,16 @@ class Express(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """The parser has read a part of the body."""
-        if self.visit:
-            self.visit.body += body
-        else:
+        if not self.visit:
             super().on_body(body)
+        elif len(body) > self.bodies.room:
+            visit, self.visit = self.visit, None  # what still comes of the body is dropped, as it has been answered
+            self._refuse(visit, BusyError(1))
+        else:
+            self.bodies.room -= len(body)
+            self.visit.body += body
+            if len(body) < self.visit.size and not self.visit.late:
+                self.visit.late = self.loop.call_later(self.bodies.patience, self._give_up, self.visit)
 
     def on_message_complete(self) -> None:
         """The parser has read a whole request."""
@@ -149,8 +153,7 @@ class Express(HttpToolsProtocol):
         super().connection_lost(exc)
         self._stop_idle_timer()
         if self.visit:
-            self.bodies.room += self.visit.size
-            self.desk.observer.end(self.visit.observed, CLIENT_CLOSED_REQUEST, self.desk.path)
+            self._end(self.visit, CLIENT_CLOSED_REQUEST)
             self.visit = None
 
     def _plain_size(self) -> int | None:
@@ -206,14 +209,24 @@ class Express(HttpToolsProtocol):
             close = b"" if visit.keep_alive else b"connection: close\r\n"
             self.transport.write(b"".join((STATUS_LINE[status], *defaults, head, close, b"\r\n", body)))
         visit.response_complete = True
-        self.bodies.room += visit.size
-        self.desk.observer.end(visit.observed, status, self.desk.path)
+        self._end(visit, status)
         if not visit.keep_alive:
             self.transport.close()
         if self.pipeline or visit.disconnected or not visit.keep_alive:
             self.on_response_complete()
         else:
             self._rest()
+
+    def _end(self, visit: Visit, status: int) -> None:
+        self.bodies.room += len(visit.body)
+        self.desk.observer.end(visit.observed, status, self.desk.path)
+        if visit.late:
+            visit.late.cancel()
+
+    def _give_up(self, visit: Visit) -> None:
+        if self.visit is visit:
+            self.visit, visit.keep_alive = None, False
+            self._refuse(visit, LateError(self.bodies.patience))
 
     def _rest(self) -> None:
         """Wait for the next request as uvicorn would, but with one timer for many requests."""

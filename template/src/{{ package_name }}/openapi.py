@@ -79,6 +79,7 @@ def describe(document: dict[str, Any], model: Model | None, max_rows: int) -> No
     operation["responses"] = {
         "200": _content("The predictions, in the order of the rows.", answer.__name__),
         "401": _content("The API key is missing or wrong; only where one is set.", "Reason"),
+        "408": _content("The body came too late.", "Problems"),
         "413": _content("The body is too large.", "Problems"),
         "422": _content("The body breaks the contract.", "Problems"),
         "503": _content("The model is not ready, or too much waits for it: try again after `Retry-After` s.", "Reason"),

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from . import schema
-from .body import TooLargeError
+from .body import LateError, TooLargeError
 from .turns import BusyError
 
 log = logging.getLogger("server")
@@ -34,6 +34,8 @@ def refusal(error: Exception) -> Response:
             return _answer(422, [_problem("prediction_overflow", error)])
         case TooLargeError():
             return _answer(413, [_problem("body_too_large", error)])
+        case LateError():
+            return _answer(408, [_problem("body_late", error)])
         case BusyError():
             return _answer(503, str(error), {"retry-after": str(math.ceil(error.seconds))})
         case NotReadyError():
