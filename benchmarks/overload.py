@@ -1,6 +1,7 @@
-"""What a slow model does to the server: health checks at full load, batching, and load that is shed.
+"""What a slow model or long lists do to the server: health checks at full load, batching, and load that is shed.
 
     python benchmarks/overload.py ../my-model
+    python benchmarks/overload.py ../my-model --work 0 --rows 1000    # its own model, lists
 
 The project must be set up and trained (`make train`); its own files stay as they are. Needs Linux, two cores, wrk and
 uv, as serving.py does. The project's model is made slow by matrix products whose result changes nothing (`--work` says
@@ -47,13 +48,13 @@ def main() -> None:
         bench = Bench(project, envs, Path(folder), arguments.seconds, cores[-1], cores[0])
         os.sched_setaffinity(0, {bench.client_core})
         serving_environment(bench)
-        inference = prepare(bench, arguments.work)
+        inference = prepare(bench, arguments.work, arguments.rows)
         print(f"one row {inference['one']:.1f} ms, 64 rows {inference['many']:.1f} ms of inference\n")
         for wait in WAITS:
             settings = {"SERVE_MODEL": str(bench.folder / "slow.onnx"), "SERVE_LONGEST_WAIT": str(wait)}
             with started(bench, replace(SLOW, settings=settings)) as running:
                 print(f"longest_wait = {wait} s")
-                report(running)
+                report(running, arguments.rows)
 
 
 def parsed() -> argparse.Namespace:
@@ -61,28 +62,30 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("project", type=Path)
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement; whole ones")
-    parser.add_argument("--work", type=int, default=8, help="matrix products of 2,048 x 2,048")
+    parser.add_argument("--work", type=int, default=8, help="matrix products of 2,048 x 2,048; 0: the model as it is")
+    parser.add_argument("--rows", type=int, default=1, help="of a request; default: 1")
     parser.add_argument("--envs", type=Path, default=CACHE, help=f"where environments are kept; default: {CACHE.name}")
     return parser.parse_args(namespace=argparse.Namespace(rounds=1, out=None))
 
 
-def prepare(bench: Bench, work: int) -> Numbers:
-    """Write the slow model and a request; returns how long inference takes."""
+def prepare(bench: Bench, work: int, rows: int) -> Numbers:
+    """Write the slow model and a request of so many rows; returns how long inference takes."""
     command: list[str | Path] = [project_python(bench), HERE / "serving_peers/slow_model.py", str(work)]
     printed = run(command, bench.project, surroundings(bench, SLOW))
     found: dict[str, object] = json.loads(printed.strip().split("\n")[-1])
-    body_of(bench, SLOW, 1).write_text(json.dumps(found["example"]))
+    body = found["example"] if rows == 1 else [found["example"]] * rows
+    body_of(bench, SLOW, rows).write_text(json.dumps(body))
     return {"one": float(str(found["one"])), "many": float(str(found["many"]))}
 
 
-def report(running: Running) -> None:
+def report(running: Running, rows: int) -> None:
     """Print a line for each number of connections."""
     columns = ("200/s", "503/s", "p50 ms", "p99 ms", "checks", "p50 ms", "max ms", "PSS MB")
-    print(f"{'':<12} {'predictions of one row':^35} {'/livez and /readyz':^26}")
+    print(f"{'':<12} {f'requests of {rows:,} row' + 's' * (rows > 1):^35} {'/livez and /readyz':^26}")
     print(f"{'connections':<12} " + " ".join(f"{name:>8}" for name in columns))
     for connections in CONNECTIONS:
         with checked(running.port) as waits:
-            found = wrk(running, connections, 1, running.bench.seconds)
+            found = wrk(running, connections, rows, running.bench.seconds)
         good = (found["requests"] - found["status"]) / found["seconds"]
         shed = found["status"] / found["seconds"]
         checks = f"{len(waits):>8,} {statistics.median(waits):>8.1f} {max(waits):>8.1f}"
