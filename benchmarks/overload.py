@@ -69,12 +69,12 @@ def parsed() -> argparse.Namespace:
 
 
 def prepare(bench: Bench, work: int, rows: int) -> Numbers:
-    """Write the slow model and a request of so many rows; returns how long inference takes."""
+    """Write the slow model, a request of one row and one of so many; returns how long inference takes."""
     command: list[str | Path] = [project_python(bench), HERE / "serving_peers/slow_model.py", str(work)]
     printed = run(command, bench.project, surroundings(bench, SLOW))
     found: dict[str, object] = json.loads(printed.strip().split("\n")[-1])
-    body = found["example"] if rows == 1 else [found["example"]] * rows
-    body_of(bench, SLOW, rows).write_text(json.dumps(body))
+    body_of(bench, SLOW, rows).write_text(json.dumps([found["example"]] * rows))
+    body_of(bench, SLOW, 1).write_text(json.dumps(found["example"]))
     return {"one": float(str(found["one"])), "many": float(str(found["many"]))}
 
 
