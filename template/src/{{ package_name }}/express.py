@@ -64,14 +64,14 @@ def obstacle(app: FastAPI) -> str | None:
     if [cast(Any, layer.cls) for layer in app.user_middleware] != [ObserverMiddleware]:
         return "the application has other middleware"
     route = _first_route(app, desk.path)
-    if type(route) is not APIRoute or digest(route.endpoint) not in (ROUTE, None):
+    if type(route) is not APIRoute or digest(route.endpoint) != ROUTE:
         return f"the route {desk.path} has been edited"
     needs = route.dependant
     if [needed.call for needed in needs.dependencies] != ([desk.guard] if desk.guard else []):
         return f"the route {desk.path} depends on more than the API key"
     if needs.path_params or needs.query_params or needs.header_params or needs.cookie_params or needs.body_params:
         return f"the route {desk.path} has parameters"
-    if desk.guard and digest(desk.guard) not in (GUARD, None):
+    if desk.guard and digest(desk.guard) != GUARD:
         return "how the API key is asked for has been edited"
     return None
 
@@ -81,13 +81,14 @@ def _first_route(app: FastAPI, path: str) -> BaseRoute | None:
     return next((route for route in app.router.routes if route.matches(scope)[0] is Match.FULL), None)
 
 
-def digest(function: Callable[..., Any]) -> str | None:
-    """Stands for what a function does: its layout, comments and docstring do not count. None without its source."""
+def digest(function: Callable[..., Any]) -> str:
+    """Stands for what a function does: its layout, comments and docstring do not count. Empty where that is unknown."""
     try:
         found = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
-    except (OSError, TypeError):
-        return None
-    assert isinstance(found, ast.AsyncFunctionDef | ast.FunctionDef)
+    except (OSError, TypeError, SyntaxError):  # no source, an object that is called, a part of an expression
+        return ""
+    if not isinstance(found, ast.AsyncFunctionDef | ast.FunctionDef):
+        return ""
     found.body = found.body[bool(ast.get_docstring(found)) :]
     found.decorator_list = found.decorator_list[1:]  # the first is the route's own
     return hashlib.sha256(ast.unparse(found).encode()).hexdigest()[:12]
