@@ -7,6 +7,7 @@ import io
 import re
 from collections import Counter
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from .errors import UserError
@@ -158,12 +159,18 @@ def odd_record(path: Path, dialect: Dialect) -> str | None:
         for _ in range(dialect.above):
             file.readline()
         reader = csv.reader(file, delimiter=dialect.separator)
-        before = lines = line = 0
+        before = line = 0
         for record in reader:
             line = dialect.above + before + 1
             if len(record) > len(dialect.names):
                 return f"the record in line {line} has {len(record)} fields, the header has {len(dialect.names)}"
             if reader.line_num - before > QUOTED_LINES:
                 return f"a quote that is opened in line {line} is closed {reader.line_num - before} lines later"
-            lines, before = reader.line_num - before, reader.line_num
-    return f"a quote that is opened in line {line} is never closed" if lines > 1 else None
+            before = reader.line_num
+    return f"a quote that is opened in line {line} is never closed" if _is_open(path, line) else None
+
+
+def _is_open(path: Path, line: int) -> bool:
+    """Whether a quote is open at the end of a file whose last record begins in this line."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        return sum(text.count('"') for text in islice(file, max(line - 1, 0), None)) % 2 == 1
