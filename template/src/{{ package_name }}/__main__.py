@@ -1,19 +1,20 @@
-"""The command line, installed as a script and as `python -m <package> --help`."""
+"""The command line: `uv run NAME TASK`, with the name from pyproject.toml; `--help` lists the tasks."""
 
-import signal
-import sys
+from tabserve import cli
+from tabserve.project import Project
+
+# All that tabserve gets from this project.
+PROJECT = Project(
+    name=f"{__package__}".replace("_", "-"),
+    pipelines=f"{__package__}.pipeline:pipelines",
+    features=f"{__package__}.pipeline:FEATURES",
+    application=f"{__package__}.app:create_app",
+)
 
 
 def main() -> int:
-    """Run one command; returns the exit code."""
-    # Process 1 of a container ignores what it has no handler for, also while it still imports.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0 if "serve" in sys.argv[1:2] else 128 + signal.SIGTERM))
-    try:
-        from .cli import main
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    return main()
+    """Run one task; returns the exit code."""
+    return cli.main(PROJECT)
 
 
 if __name__ == "__main__":

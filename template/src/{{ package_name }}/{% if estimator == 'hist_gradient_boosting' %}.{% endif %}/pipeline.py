@@ -1,7 +1,7 @@
 """The scikit-learn pipeline: preprocessing and estimator. Edit it, run `make train`, read the report.
 
-It reads the float32 matrix that `encode.py` describes: numbers with NaN where a value is missing, and
-category codes. Whatever it does must survive the export to ONNX; training checks that and says where it does not.
+It reads the float32 matrix that `tabserve/contract/encoding.py` describes: numbers, with NaN where a value is
+missing, and category codes. Training checks that all of it can be exported to ONNX, and names the step that cannot.
 """
 
 from sklearn.base import BaseEstimator
@@ -10,12 +10,19 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from .encode import Layout
+from tabserve.contract.encoding import Layout
+
+# Derived features, by name.
+FEATURES: dict[str, str] = {}
 
 
-def build_pipeline(task: str, columns: Layout, seed: int) -> Pipeline:
-    """An unfitted pipeline for a classification or a regression."""
-    return Pipeline([("preprocess", preprocess(columns)), ("estimator", estimator(task, seed))])
+def pipelines(
+    task: str, columns: Layout, seed: int, learning_rate: float = 0.1, max_iter: int = 100
+) -> dict[str, Pipeline]:
+    """An unfitted pipeline for a classification or a regression, by name."""
+    learner = estimator(task, seed, learning_rate, max_iter)
+    steps = [("preprocess", preprocess(columns)), ("estimator", learner)]
+    return {"hist_gradient_boosting": Pipeline(steps)}
 
 
 def preprocess(columns: Layout) -> ColumnTransformer:
@@ -28,8 +35,8 @@ def preprocess(columns: Layout) -> ColumnTransformer:
     return ColumnTransformer([step for step in steps if step[2]])
 
 
-def estimator(task: str, seed: int) -> BaseEstimator:
+def estimator(task: str, seed: int, learning_rate: float, max_iter: int) -> BaseEstimator:
     """The estimator, with early stopping on a tenth of large training sets."""
     if task == "classification":
-        return HistGradientBoostingClassifier(random_state=seed)
-    return HistGradientBoostingRegressor(random_state=seed)
+        return HistGradientBoostingClassifier(learning_rate=learning_rate, max_iter=max_iter, random_state=seed)
+    return HistGradientBoostingRegressor(learning_rate=learning_rate, max_iter=max_iter, random_state=seed)

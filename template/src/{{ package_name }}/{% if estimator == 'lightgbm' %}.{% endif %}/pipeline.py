@@ -1,7 +1,7 @@
 """The scikit-learn pipeline: preprocessing and estimator. Edit it, run `make train`, read the report.
 
-It reads the float32 matrix that `encode.py` describes: numbers with NaN where a value is missing, and
-category codes. Whatever it does must survive the export to ONNX; training checks that and says where it does not.
+It reads the float32 matrix that `tabserve/contract/encoding.py` describes: numbers, with NaN where a value is
+missing, and category codes. Training checks that all of it can be exported to ONNX, and names the step that cannot.
 """
 
 from lightgbm import LGBMClassifier, LGBMRegressor
@@ -10,12 +10,19 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from .encode import Layout
+from tabserve.contract.encoding import Layout
+
+# Derived features, by name.
+FEATURES: dict[str, str] = {}
 
 
-def build_pipeline(task: str, columns: Layout, seed: int) -> Pipeline:
-    """An unfitted pipeline for a classification or a regression."""
-    return Pipeline([("preprocess", preprocess(columns)), ("estimator", estimator(task, seed))])
+def pipelines(
+    task: str, columns: Layout, seed: int, n_estimators: int = 100, learning_rate: float = 0.1
+) -> dict[str, Pipeline]:
+    """An unfitted pipeline for a classification or a regression, by name."""
+    learner = estimator(task, seed, n_estimators, learning_rate)
+    steps = [("preprocess", preprocess(columns)), ("estimator", learner)]
+    return {"lightgbm": Pipeline(steps)}
 
 
 def preprocess(columns: Layout) -> ColumnTransformer:
@@ -28,7 +35,14 @@ def preprocess(columns: Layout) -> ColumnTransformer:
     return ColumnTransformer([step for step in steps if step[2]])
 
 
-def estimator(task: str, seed: int) -> BaseEstimator:
+def estimator(task: str, seed: int, n_estimators: int, learning_rate: float) -> BaseEstimator:
     """The estimator, made to give the same model every time."""
     kind = LGBMClassifier if task == "classification" else LGBMRegressor
-    return kind(random_state=seed, deterministic=True, force_row_wise=True, verbose=-1)
+    return kind(
+        n_estimators=n_estimators,
+        learning_rate=learning_rate,
+        random_state=seed,
+        deterministic=True,
+        force_row_wise=True,
+        verbose=-1,
+    )

@@ -1,7 +1,7 @@
 """The scikit-learn pipeline: preprocessing and estimator. Edit it, run `make train`, read the report.
 
-It reads the float32 matrix that `encode.py` describes: numbers with NaN where a value is missing, and
-category codes. Whatever it does must survive the export to ONNX; training checks that and says where it does not.
+It reads the float32 matrix that `tabserve/contract/encoding.py` describes: numbers, with NaN where a value is
+missing, and category codes. Training checks that all of it can be exported to ONNX, and names the step that cannot.
 """
 
 from sklearn.base import BaseEstimator
@@ -11,12 +11,17 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from .encode import Layout
+from tabserve.contract.encoding import Layout
+
+# Derived features, by name.
+FEATURES: dict[str, str] = {}
 
 
-def build_pipeline(task: str, columns: Layout, seed: int) -> Pipeline:
-    """An unfitted pipeline for a classification or a regression."""
-    return Pipeline([("preprocess", preprocess(columns)), ("estimator", estimator(task, seed))])
+def pipelines(task: str, columns: Layout, seed: int, alpha: float = 1.0) -> dict[str, Pipeline]:
+    """An unfitted pipeline for a classification or a regression, by name."""
+    learner = estimator(task, seed, alpha)
+    steps = [("preprocess", preprocess(columns)), ("estimator", learner)]
+    return {"linear": Pipeline(steps)}
 
 
 def preprocess(columns: Layout) -> ColumnTransformer:
@@ -27,8 +32,8 @@ def preprocess(columns: Layout) -> ColumnTransformer:
     return ColumnTransformer([step for step in steps if step[2]])
 
 
-def estimator(task: str, seed: int) -> BaseEstimator:
-    """The estimator, with its default regularisation."""
+def estimator(task: str, seed: int, alpha: float) -> BaseEstimator:
+    """The estimator; `alpha` is the strength of its regularization."""
     if task == "classification":
-        return LogisticRegression(max_iter=2_000, random_state=seed)
-    return Ridge(random_state=seed)
+        return LogisticRegression(C=1 / alpha, max_iter=2_000, random_state=seed)
+    return Ridge(alpha=alpha, random_state=seed)

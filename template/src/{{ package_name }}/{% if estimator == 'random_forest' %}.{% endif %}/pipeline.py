@@ -1,7 +1,7 @@
 """The scikit-learn pipeline: preprocessing and estimator. Edit it, run `make train`, read the report.
 
-It reads the float32 matrix that `encode.py` describes: numbers with NaN where a value is missing, and
-category codes. Whatever it does must survive the export to ONNX; training checks that and says where it does not.
+It reads the float32 matrix that `tabserve/contract/encoding.py` describes: numbers, with NaN where a value is
+missing, and category codes. Training checks that all of it can be exported to ONNX, and names the step that cannot.
 """
 
 from sklearn.base import BaseEstimator
@@ -11,12 +11,19 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from .encode import Layout
+from tabserve.contract.encoding import Layout
+
+# Derived features, by name.
+FEATURES: dict[str, str] = {}
 
 
-def build_pipeline(task: str, columns: Layout, seed: int) -> Pipeline:
-    """An unfitted pipeline for a classification or a regression."""
-    return Pipeline([("preprocess", preprocess(columns)), ("estimator", estimator(task, seed))])
+def pipelines(
+    task: str, columns: Layout, seed: int, n_estimators: int = 100, min_samples_leaf: int = 5
+) -> dict[str, Pipeline]:
+    """An unfitted pipeline for a classification or a regression, by name."""
+    learner = estimator(task, seed, n_estimators, min_samples_leaf)
+    steps = [("preprocess", preprocess(columns)), ("estimator", learner)]
+    return {"random_forest": Pipeline(steps)}
 
 
 def preprocess(columns: Layout) -> ColumnTransformer:
@@ -30,8 +37,8 @@ def preprocess(columns: Layout) -> ColumnTransformer:
     return ColumnTransformer([step for step in steps if step[2]])
 
 
-def estimator(task: str, seed: int) -> BaseEstimator:
+def estimator(task: str, seed: int, n_estimators: int, min_samples_leaf: int) -> BaseEstimator:
     """The estimator; leaves of five rows keep the model file small and the probabilities calm."""
     if task == "classification":
-        return RandomForestClassifier(n_estimators=100, min_samples_leaf=5, random_state=seed)
-    return RandomForestRegressor(n_estimators=100, min_samples_leaf=5, random_state=seed)
+        return RandomForestClassifier(n_estimators=n_estimators, min_samples_leaf=min_samples_leaf, random_state=seed)
+    return RandomForestRegressor(n_estimators=n_estimators, min_samples_leaf=min_samples_leaf, random_state=seed)

@@ -1,7 +1,7 @@
 """The scikit-learn pipeline: preprocessing and estimator. Edit it, run `make train`, read the report.
 
-It reads the float32 matrix that `encode.py` describes: numbers with NaN where a value is missing, and
-category codes. Whatever it does must survive the export to ONNX; training checks that and says where it does not.
+It reads the float32 matrix that `tabserve/contract/encoding.py` describes: numbers, with NaN where a value is
+missing, and category codes. Training checks that all of it can be exported to ONNX, and names the step that cannot.
 """
 
 from sklearn.base import BaseEstimator
@@ -10,12 +10,19 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
 from xgboost import XGBClassifier, XGBRegressor
 
-from .encode import Layout
+from tabserve.contract.encoding import Layout
+
+# Derived features, by name.
+FEATURES: dict[str, str] = {}
 
 
-def build_pipeline(task: str, columns: Layout, seed: int) -> Pipeline:
-    """An unfitted pipeline for a classification or a regression."""
-    return Pipeline([("preprocess", preprocess(columns)), ("estimator", estimator(task, seed))])
+def pipelines(
+    task: str, columns: Layout, seed: int, n_estimators: int = 200, learning_rate: float = 0.1, max_depth: int = 5
+) -> dict[str, Pipeline]:
+    """An unfitted pipeline for a classification or a regression, by name."""
+    learner = estimator(task, seed, n_estimators, learning_rate, max_depth)
+    steps = [("preprocess", preprocess(columns)), ("estimator", learner)]
+    return {"xgboost": Pipeline(steps)}
 
 
 def preprocess(columns: Layout) -> ColumnTransformer:
@@ -28,7 +35,7 @@ def preprocess(columns: Layout) -> ColumnTransformer:
     return ColumnTransformer([step for step in steps if step[2]])
 
 
-def estimator(task: str, seed: int) -> BaseEstimator:
+def estimator(task: str, seed: int, n_estimators: int, learning_rate: float, max_depth: int) -> BaseEstimator:
     """The estimator: slower learning and shallower trees than XGBoost's defaults, which overfit small tables."""
     kind = XGBClassifier if task == "classification" else XGBRegressor
-    return kind(n_estimators=200, learning_rate=0.1, max_depth=5, random_state=seed)
+    return kind(n_estimators=n_estimators, learning_rate=learning_rate, max_depth=max_depth, random_state=seed)

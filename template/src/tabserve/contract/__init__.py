@@ -1,0 +1,1 @@
+"""What columns mean, which values are allowed: the data contract."""

@@ -1,0 +1,1 @@
+"""The model file, and scoring whole tables with it."""

@@ -1,0 +1,1 @@
+"""New data compared with the contract and the training data."""

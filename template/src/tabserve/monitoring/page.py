@@ -1,0 +1,70 @@
+"""The report of a checked file as one HTML page."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from tabserve.monitoring.check import Check, Finding
+from tabserve.page import document, figure, table
+
+SHOWN_PLOTS = 24
+SHOWN_BINS = 15
+
+
+def page(check: Check, source: str, name: str, version: str) -> str:
+    """The report.
+
+    Args:
+        source: the file or address that was checked.
+        name: of the project.
+        version: of the model.
+    """
+    title = f"{name}: check of {source}"
+    plotted = sorted((found for found in check.findings if found.psi is not None), key=lambda found: -(found.psi or 0))
+    figures = [
+        figure(_bars, found, height=1.2 + 0.22 * min(len(found.bins), SHOWN_BINS)) for found in plotted[:SHOWN_PLOTS]
+    ]
+    body = [
+        f"<h1>{html.escape(title)}</h1>",
+        f'<p class="note">{check.rows:,} rows, {check.refused:,} of them refused &middot; compared with the '
+        f"contract and the training data of model version {version}</p>",
+        "<h2>Columns</h2>",
+        f'<div class="wide">{table(HEAD, map(_row, check.worst_first()), numbers=(1, 2), marked=3)}</div>',
+        _unknown(check.unknown),
+        "<h2>Distributions</h2>",
+        '<p class="note">PSI is the population stability index: 0 when a distribution is that of the training data, '
+        "above 0.1 when it has moved, above 0.25 when it has moved far. Few rows allow a larger index.</p>",
+        f'<div class="plots">{"".join(figures)}</div>',
+    ]
+    return document(title, body)
+
+
+HEAD = ("column", "PSI", "bound", "fine", "what breaks the contract")
+
+
+def _row(found: Finding) -> tuple[str, ...]:
+    if found.psi is None:
+        return found.name, "", "", "no" if found.problem else "", found.problem or "absent, as the contract allows"
+    alike = "no" if found.drifted or found.problem else "yes"
+    return found.name, f"{found.psi:.3f}", f"{found.limit:.3f}", alike, found.problem
+
+
+def _unknown(names: Sequence[str]) -> str:
+    return f"<p>The contract does not know: {html.escape(', '.join(names))}.</p>" if names else ""
+
+
+def _bars(axes: Axes, found: Finding) -> None:
+    """Shares by bin; of many bins the ones that differ most."""
+    expected, actual = np.array(found.expected), np.array(found.actual)
+    chosen = np.sort(np.argsort(-np.abs(expected - actual), kind="stable")[:SHOWN_BINS])[::-1]
+    names = [found.bins[position] for position in chosen]
+    heights = np.arange(len(chosen))
+    axes.barh(heights + 0.2, expected[chosen], height=0.4, color="#9aa5b1", label="training")
+    axes.barh(heights - 0.2, actual[chosen], height=0.4, color="#4c78a8", label="this file")
+    axes.set_yticks(heights, [name if len(name) <= 24 else f"{name[:23]}…" for name in names])
+    axes.set(xlabel="share of rows", title=f"{found.name} (PSI {found.psi:.3f})")
+    axes.legend(fontsize=7)

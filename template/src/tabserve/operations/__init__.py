@@ -1,0 +1,1 @@
+"""Images, manifests, clusters: what surrounds the server."""

@@ -1,0 +1,217 @@
+"""No-wait batching: the rows that wait while the model is busy are predicted together, and nothing waits for company.
+
+What the model does within two milliseconds runs in the event loop: in the next turn, for all requests that arrived in
+this one. What takes longer runs in a thread of its own, in batches that take from its queue what is there when the
+thread becomes free. That queue is bounded by the time it would take.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tabserve.contract.encoding import Matrix
+from tabserve.inference.model import Prediction
+from tabserve.serving.scheduling import BusyError, Turn
+
+TURN = 0.002  # seconds that inference may hold up the event loop
+BATCH = 0.05  # seconds that a batch in the thread may take, unless one request alone takes longer
+MOST = 2**40  # rows: as good as any number of them
+REPEATS, ENOUGH = 5, 0.05  # how often the cost is measured, and the seconds after which that is enough
+
+Predict = Callable[[Matrix], Prediction]
+Done = Callable[[Prediction | Exception], None]
+
+
+class Cost(NamedTuple):
+    """Seconds that one inference takes: of one row, and of each further row."""
+
+    first: float
+    further: float
+
+    def seconds(self, rows: int) -> float:
+        """Of so many rows at once."""
+        return self.first + self.further * (rows - 1) if rows else 0.0
+
+    def rows(self, seconds: float) -> int:
+        """The most rows that together take no longer than this."""
+        if self.first > seconds:
+            return 0
+        return 1 + int(min((seconds - self.first) / self.further, MOST)) if self.further else MOST
+
+
+def measure(predict: Predict, row: Matrix) -> Cost:
+    """The cost of a model's inference, from the quickest of a few runs.
+
+    Args:
+        row: a matrix of one row.
+    """
+    predict(row)
+    one = quickest(lambda: predict(row))
+    rows = 32 if one < BATCH / 2 else 2
+    several = quickest(lambda: predict(np.repeat(row, rows, axis=0)))
+    return Cost(one, max(several - one, 0.0) / (rows - 1))
+
+
+def quickest(work: Callable[[], Any]) -> float:
+    """Seconds that some work takes, the least of a few times."""
+    taken: list[float] = []
+    while len(taken) < REPEATS and sum(taken) < ENOUGH:
+        started = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - started)
+    return min(taken)
+
+
+async def awaited(start: Callable[[Done], None]) -> Prediction:
+    """What `start` calls its argument with; raises it where it is an exception."""
+    answer: asyncio.Future[Prediction | Exception] = asyncio.get_running_loop().create_future()
+    start(lambda outcome: None if answer.done() else answer.set_result(outcome))
+    outcome = await answer
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+class _Request(NamedTuple):
+    matrix: Matrix
+    done: Done
+
+
+class Batcher:
+    """Predicts for many requests at once.
+
+    Args:
+        cost: what an inference costs.
+        longest_wait: seconds of work that may be queued for the thread.
+        turn: of the event loop that it is used from.
+
+    Attributes:
+        most_in_turn: rows that are predicted in one turn of the event loop; more are predicted in the thread.
+        most_in_queue: rows after which no request is taken.
+    """
+
+    def __init__(self, predict: Predict, cost: Cost, longest_wait: float, turn: Turn) -> None:
+        self.predict, self.cost = predict, cost
+        self.most_in_turn, self.most_in_queue = cost.rows(TURN), cost.rows(longest_wait)
+        self._quick: deque[_Request] = deque()
+        self._quick_rows = 0
+        self._slow: deque[_Request] = deque()
+        self._slow_rows = 0  # queued or being predicted
+        self._worker: asyncio.Task[None] | None = None
+        self._loop = turn.loop
+        self._turn = turn
+        turn.at_end(self._predict_quick)
+        self._thread = ThreadPoolExecutor(1, "inference")
+
+    async def predicted(self, matrix: Matrix) -> Prediction:
+        """The prediction for a matrix of shape (rows, matrix columns).
+
+        Raises:
+            BusyError: the queue is full.
+        """
+        return await awaited(partial(self.submit, matrix))
+
+    def submit(self, matrix: Matrix, done: Done, alone: bool = False) -> None:
+        """Queue a matrix; `done` is called in the event loop, with its prediction or with what went wrong.
+
+        Args:
+            alone: that no other request can arrive in this turn of the event loop.
+
+        Raises:
+            BusyError: the queue is full.
+        """
+        request = _Request(matrix, done)
+        if len(matrix) > self.most_in_turn:
+            self._submit_slow(request)
+        else:
+            self._check_queue(self._quick_rows)
+            self._quick.append(request)
+            self._quick_rows += len(matrix)
+            if alone:
+                self._predict_quick()
+            elif not self._turn.began:
+                self._turn.begin()
+
+    def _predict_quick(self) -> None:
+        """Predict for what arrived in the last turn of the event loop, or as much of it as a turn can take."""
+        if not self._quick:
+            return
+        batch = self._take(self._quick, self.most_in_turn)
+        self._quick_rows -= sum([len(request.matrix) for request in batch]) if self._quick else self._quick_rows
+        if self._quick and not self._turn.began:
+            self._turn.begin()
+        try:
+            prediction = self._predicted(batch)
+        except Exception as error:
+            _fail(batch, error)
+        else:
+            _resolve(batch, prediction)
+
+    def check(self) -> None:
+        """Refuse a request before it is read, where every request waits for the thread.
+
+        Raises:
+            BusyError: the queue is full.
+        """
+        if not self.most_in_turn:
+            self._check_queue(self._slow_rows)
+
+    def _check_queue(self, rows: int) -> None:
+        if rows > self.most_in_queue:
+            raise BusyError(self.cost.seconds(rows))
+
+    def _submit_slow(self, request: _Request) -> None:
+        self._check_queue(self._slow_rows)
+        self._slow.append(request)
+        self._slow_rows += len(request.matrix)
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._work())
+
+    async def _work(self) -> None:
+        """Predict in the thread until nothing waits."""
+        while self._slow:
+            batch = self._take(self._slow, self.cost.rows(BATCH))
+            try:
+                prediction = await self._loop.run_in_executor(self._thread, self._predicted, batch)
+            except Exception as error:
+                _fail(batch, error)
+            else:
+                _resolve(batch, prediction)
+            self._slow_rows -= sum(len(request.matrix) for request in batch)
+
+    def _predicted(self, batch: list[_Request]) -> Prediction:
+        matrices = [request.matrix for request in batch]
+        return self.predict(np.concatenate(matrices) if len(batch) > 1 else matrices[0])
+
+    def _take(self, queue: deque[_Request], most: int) -> list[_Request]:
+        """The first request, and those after it as long as all together have no more rows than this."""
+        batch = [queue.popleft()]
+        rows = len(batch[0].matrix)
+        while queue and rows + len(queue[0].matrix) <= most:
+            rows += len(queue[0].matrix)
+            batch.append(queue.popleft())
+        return batch
+
+
+def _resolve(batch: list[_Request], prediction: Prediction) -> None:
+    if len(batch) == 1:
+        batch[0].done(prediction)
+        return
+    start = 0
+    for request in batch:
+        end = start + len(request.matrix)
+        request.done(prediction.rows(start, end))
+        start = end
+
+
+def _fail(batch: list[_Request], error: Exception) -> None:
+    for request in batch:
+        request.done(error)

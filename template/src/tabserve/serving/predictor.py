@@ -1,0 +1,107 @@
+"""From the bytes of a request to the rows of its answer."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from functools import partial
+
+from pydantic import TypeAdapter
+from pydantic_core import to_json
+
+from tabserve.contract import schema
+from tabserve.contract.encoding import Matrix
+from tabserve.errors import UserError
+from tabserve.inference import model as models
+from tabserve.serving import batching, scheduling
+from tabserve.serving.observability import Observer
+from tabserve.settings import ServeSettings
+
+SMALL = 16_384  # bytes of a body that is read as soon as it has arrived
+LARGE = 262_144  # above, a body is read in a thread; below, that would slow down all that the event loop does
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A loaded model with the validators of its contract."""
+
+    model: models.Model
+    row: TypeAdapter[schema.Row]
+    rows: TypeAdapter[list[schema.Row]]
+    max_rows: int
+    slices: scheduling.Slices
+    batcher: batching.Batcher
+    observer: Observer
+
+    async def predict(self, body: bytes) -> bytes:
+        """The answer to a request body: one JSON object or a list of them.
+
+        Raises:
+            pydantic.ValidationError: the body is no JSON, or a row breaks the contract.
+            OverflowError: a prediction is no finite number.
+            scheduling.BusyError: too much is waiting already.
+        """
+        if len(body) <= LARGE:
+            return self.content(self.model.answer(await batching.awaited(partial(self.submit, body))))
+        self.batcher.check()
+        prediction = await self.batcher.predicted(await asyncio.to_thread(self.read, body))
+        return self.content(await asyncio.to_thread(self.model.answer, prediction))
+
+    def submit(self, body: bytes, done: batching.Done, alone: bool = False) -> None:
+        """Read and predict a body that is not large, when it is its turn; `done` gets what comes of it.
+
+        Args:
+            alone: that nothing else can arrive in this turn of the event loop.
+
+        Raises:
+            Exception: what `predict` raises, where that is known at once.
+        """
+        self.batcher.check()
+        if alone or self.slices.is_open():
+            self.batcher.submit(self.read(body), done, alone)
+        else:
+            self.slices.add(partial(self._begin, body, done), len(body))
+
+    def _begin(self, body: bytes, done: batching.Done) -> None:
+        try:
+            self.batcher.submit(self.read(body), done)
+        except Exception as error:
+            done(error)
+
+    def read(self, body: bytes) -> Matrix:
+        """The rows of a body, validated and encoded.
+
+        Raises:
+            pydantic.ValidationError: the body is no JSON, or a row breaks the contract.
+        """
+        if len(body) > SMALL and body.count(b",") > self.max_rows * len(self.model.contract.features):
+            body = schema.trimmed(body, self.model.contract, self.max_rows)
+        rows = self.rows.validate_json(body) if body.lstrip()[:1] == b"[" else [self.row.validator.validate_json(body)]
+        return self.model.encode(rows)
+
+    def content(self, answer: models.Answer) -> bytes:
+        """What is sent; the rows are counted. Only in the event loop, as the observer is not for threads."""
+        self.observer.labels += answer.labels
+        return answer.content
+
+
+def load(settings: ServeSettings, observer: Observer, loop: asyncio.AbstractEventLoop) -> Predictor:
+    """Load the model and make the first predictions with its own example.
+
+    Raises:
+        UserError: the model file cannot be served.
+    """
+    model = models.load(settings.model, settings.threads)
+    row = schema.row_adapter(model.contract)
+    rows = schema.rows_adapter(model.contract, settings.max_rows)
+    try:
+        text = to_json(model.metadata["example"])
+        example = model.encode([row.validate_json(text)])
+        model.answer(model.predict(example))
+    except (KeyError, IndexError, ValueError, OverflowError):  # ValidationError is a ValueError
+        raise UserError(f"{settings.model} refuses its own example: train it again") from None
+    turn = scheduling.Turn(loop)
+    per_byte = batching.quickest(lambda: row.validate_json(text)) / len(text)
+    slices = scheduling.Slices(per_byte, settings.longest_wait, turn)
+    batcher = batching.Batcher(model.predict, batching.measure(model.predict, example), settings.longest_wait, turn)
+    return Predictor(model, row, rows, settings.max_rows, slices, batcher, observer)

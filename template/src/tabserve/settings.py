@@ -1,0 +1,168 @@
+"""Settings, from `config.toml` and the environment; the environment wins.
+
+`[serve] port = 8080` in the file is `SERVE_PORT=8080` in the environment, and likewise for the other sections.
+What is secret, `SERVE_API_KEY`, comes from the environment or from `/run/secrets/serve_api_key`, never from the file.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import pydantic
+from pydantic import AfterValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from tabserve.errors import UserError
+
+CONFIG = Path("config.toml")
+CONTRACT = Path("contract.yaml")
+SECRETS = Path("/run/secrets")  # where Docker and k8s/deployment.yaml mount them, a file for each
+SECTIONS = ("contract", "train", "check", "serve", "app")  # the last one is for app.py
+
+
+def _file_name(path: Path) -> Path:
+    if not path.name:
+        raise ValueError("should name a file")
+    return path
+
+
+def _sendable(key: SecretStr) -> SecretStr:
+    """A header carries printable ASCII, and loses blanks at its ends."""
+    if not re.fullmatch(r"[!-~]{8,}", key.get_secret_value()):
+        raise ValueError("should have 8 or more printable ASCII characters and no blanks")
+    return key
+
+
+Key = Annotated[SecretStr, AfterValidator(_sendable)]
+FilePath = Annotated[Path, AfterValidator(_file_name)]
+
+
+class Section(BaseSettings):
+    """One table of `config.toml`."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, secrets_dir=SECRETS)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments before the environment before secret files before `config.toml`."""
+        section = str(settings_cls.model_config["env_prefix"]).rstrip("_").lower()
+        secrets = (file_secret_settings,) if SECRETS.is_dir() else ()
+        return init_settings, env_settings, *secrets, InitSettingsSource(settings_cls, _file().get(section, {}))
+
+
+class ContractSettings(Section):
+    """What the first contract is inferred from."""
+
+    model_config = SettingsConfigDict(env_prefix="CONTRACT_")
+
+    data: str = Field(default="data/loans.csv", min_length=1)
+    target: str = ""
+    task: Literal["auto", "classification", "regression"] = "auto"
+
+
+class TrainSettings(Section):
+    """How to train."""
+
+    model_config = SettingsConfigDict(env_prefix="TRAIN_")
+
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)
+    test_size: float = Field(default=0.2, ge=0.01, le=0.99)
+    max_rows: int = Field(default=1_000_000, ge=20)
+    reports: Path = Path("reports")
+
+
+class CheckSettings(Section):
+    """What a file that is checked may have of refused rows and drift."""
+
+    model_config = SettingsConfigDict(env_prefix="CHECK_")
+
+    refused: float = Field(default=0.0, ge=0, le=1)
+    psi: float = Field(default=0.25, gt=0)
+    fail_on_drift: bool = False
+    report: FilePath = Path("reports/check.html")
+
+
+class ModelSettings(Section):
+    """What the model is called, where its file is and how it is run: what more than the server needs of `[serve]`."""
+
+    model_config = SettingsConfigDict(env_prefix="SERVE_", extra="ignore")
+
+    title: str = Field(default="Prediction API", min_length=1)
+    model: FilePath = Path("model/model.onnx")
+    threads: int = Field(default=1, ge=1, le=256)
+
+
+class ServeSettings(ModelSettings):
+    """How to serve."""
+
+    model_config = SettingsConfigDict(extra="forbid")
+
+    description: str = ""
+    host: str = Field(default="127.0.0.1", min_length=1)
+    port: int = Field(default=8080, ge=0, le=65535)
+    max_rows: int = Field(default=1_000, ge=1)
+    max_body_bytes: int = Field(default=2**20, ge=1)
+    express: bool = True
+    longest_wait: float = Field(default=1.0, gt=0)
+    grace_seconds: int = Field(default=20, ge=0)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    api_key: Key | None = None
+
+
+S = TypeVar("S", bound=Section)
+
+
+def load(kind: type[S], **overrides: Any) -> S:
+    """The settings of one section: command-line overrides, then the environment, then `config.toml`.
+
+    Raises:
+        UserError: `config.toml` is no TOML, or a setting is unknown or invalid.
+    """
+    section = str(kind.model_config["env_prefix"]).rstrip("_").lower()
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return kind(**given)
+    except OSError as error:
+        raise UserError(f"{SECRETS} cannot be read: {error.strerror} ({error.filename})") from None
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = str(first["loc"][0])
+        shown = "" if name == "api_key" else f", not {first['input']!r}"
+        message = f"{first['msg'].removeprefix('Value error, ')}{shown}"
+        if name in given:
+            raise UserError(f"--{name.replace('_', '-')}: {message}") from None
+        raise UserError(
+            f"setting {name} ([{section}] {name} in {CONFIG}, or {section.upper()}_{name.upper()} in the "
+            f"environment): {message}"
+        ) from None
+
+
+def other_secrets() -> str | None:
+    """What to say of secrets that were mounted, but under names that the server does not look for."""
+    names = [path.name for path in sorted(SECRETS.glob("[!.]*")) if path.is_file()]
+    return f"{SECRETS} holds {', '.join(names)}, but no serve_api_key: everybody may ask" if names else None
+
+
+def _file() -> dict[str, dict[str, Any]]:
+    try:
+        document = tomllib.loads(CONFIG.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"{CONFIG} cannot be read: {error}") from None
+    for name, table in document.items():
+        if name not in SECTIONS or not isinstance(table, dict):
+            raise UserError(f"{CONFIG}: unknown section {name!r}; it has {', '.join(SECTIONS)}")
+        if "api_key" in table:
+            raise UserError(f"{CONFIG} is no place for a secret: take api_key out and say SERVE_API_KEY=...")
+    return document

@@ -1,0 +1,30 @@
+"""`check`: what a file breaks of the contract, and what has drifted."""
+
+from __future__ import annotations
+
+import argparse
+
+from tabserve import console, settings
+from tabserve.errors import UserError
+from tabserve.files import write_atomically
+from tabserve.inference import model
+from tabserve.monitoring import check
+from tabserve.monitoring import page as check_page
+from tabserve.project import Project
+
+
+def run(arguments: argparse.Namespace, project: Project) -> None:
+    """`check`: what a file breaks of the contract, and what has drifted; fails when it is too much."""
+    configured = settings.load(settings.CheckSettings, report=arguments.report)
+    named = settings.load(settings.ModelSettings)
+    loaded = model.load(named.model, named.threads)
+    with console.row_counter("checking") as progress:
+        checked = check.check(loaded, arguments.data, configured.psi, progress)
+    page = check_page.page(checked, arguments.data, named.title, loaded.version)
+    write_atomically({configured.report: page.encode()})
+    console.show_check(checked, configured.report)
+    if checked.breaks(configured.refused):
+        raise UserError(f"{arguments.data} breaks the contract of the model")
+    drifted = [found.name for found in checked.findings if found.drifted]
+    if drifted and configured.fail_on_drift:
+        raise UserError(f"{arguments.data} has drifted in {', '.join(drifted)}")

@@ -1,0 +1,27 @@
+"""`predict`: score a table into a file."""
+
+from __future__ import annotations
+
+import argparse
+
+from tabserve import console, settings
+from tabserve.errors import UserError
+from tabserve.inference import batch, model
+from tabserve.project import Project
+from tabserve.tables import reader
+from tabserve.tasks.outdated import outdated
+
+
+def run(arguments: argparse.Namespace, project: Project) -> None:
+    """`predict`: score a file."""
+    configured = settings.load(settings.ModelSettings)
+    loaded = model.load(configured.model, configured.threads)
+    if reason := outdated(project, configured.model):
+        console.warn(reason)
+    with console.row_counter("scoring") as progress:
+        counts = batch.score_file(loaded, arguments.data, arguments.out, progress)
+    if not counts.scored:
+        raise UserError(f"no row of {arguments.data} keeps the contract: {counts.rejects} says why")
+    console.show_counts(counts, arguments.out)
+    if absent := batch.absent(loaded, arguments.data):
+        console.warn(f"{arguments.data} has no {reader.shown(absent)}: taken as missing in every row")

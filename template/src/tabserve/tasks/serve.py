@@ -1,0 +1,19 @@
+"""`serve`: run the server until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+
+from tabserve import settings
+from tabserve.project import Project, handed_over
+from tabserve.tasks.outdated import outdated
+
+
+def run(arguments: argparse.Namespace, project: Project) -> None:
+    """`serve`: run the server until it is told to stop."""
+    gc.disable()  # until the server is ready
+    from tabserve.serving import process
+
+    configured = settings.load(settings.ServeSettings, host=arguments.host, port=arguments.port)
+    process.serve(handed_over(project.application), configured, outdated(project, configured.model))

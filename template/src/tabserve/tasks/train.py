@@ -1,0 +1,39 @@
+"""`train`: learn, check, and write the model and its report."""
+
+from __future__ import annotations
+
+import argparse
+
+from tabserve import console, settings
+from tabserve.contract import file as contract_file
+from tabserve.errors import UserError
+from tabserve.files import write_atomically
+from tabserve.project import Project, handed_over
+from tabserve.settings import CONTRACT
+from tabserve.tables.reader import remarks
+from tabserve.tasks.contract import infer_contract
+from tabserve.training import report, train
+
+
+def run(arguments: argparse.Namespace, project: Project) -> None:
+    """`train`: learn, check, and write the model and its report."""
+    configured = settings.load(settings.TrainSettings, seed=arguments.seed)
+    named = settings.load(settings.ModelSettings)
+    contract = contract_file.load(CONTRACT) if CONTRACT.exists() else infer_contract(None, None, None, replace=False)
+    path = arguments.data or contract.data
+    for remark in remarks(path):
+        console.warn(remark)
+    pipelines = handed_over(project.pipelines)
+    if features := handed_over(project.features):
+        raise UserError(f"pipeline.py: FEATURES holds {next(iter(features))!r}, but no feature can be derived yet")
+    size, most = configured.test_size, configured.max_rows
+    outcome = train.train(pipelines, contract, path, configured.seed, size, console.step, most)
+    with console.step("draw the report"):
+        outputs = {
+            named.model: outcome.model,
+            configured.reports / "holdout.csv": report.holdout_csv(outcome, contract).encode(),
+            configured.reports / "metrics.json": report.metrics_json(outcome, contract).encode(),
+            configured.reports / "report.html": report.page(outcome, contract, configured.seed, named.title).encode(),
+        }
+    write_atomically(outputs)
+    console.show_outcome(outcome, contract, named.model, configured.reports / "report.html")
