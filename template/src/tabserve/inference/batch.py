@@ -133,7 +133,7 @@ def score_chunk(model: Model, chunk: pl.DataFrame, first_row: int = 0) -> tuple[
     absent = [name for name in model.contract.features if name not in chunk.columns]
     complete = chunk.with_columns(pl.lit(None, dtype=pl.String).alias(name) for name in absent)
     typed = casting.typed(model.contract, complete)
-    prediction = model.predict(encode_table(model.contract, typed.table.filter(~typed.rejected)))
+    prediction = model.run(encode_table(model.contract, typed.table.filter(~typed.rejected)))
     finite: NDArray[np.bool_] = np.asarray(np.isfinite(prediction.numbers).all(axis=1))
     overflown = np.zeros(chunk.height, dtype=bool)
     overflown[~typed.rejected.to_numpy()] = ~finite

@@ -20,9 +20,12 @@ import numpy as np
 import onnxruntime
 import pydantic
 from numpy.typing import NDArray
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
+from tabserve.contract import schema
 from tabserve.contract.encoding import Matrix, layout, row_encoder
 from tabserve.contract.model import VERSION, Contract, label_text
+from tabserve.contract.schema import Row
 from tabserve.errors import UserError
 
 DIGITS = 7  # what float32 carries
@@ -90,7 +93,37 @@ class Model:
         probabilities = ",".join(f"{key}:{NUMBER}" for key in keys)
         return ['{"label":' + label + ',"probabilities":{' + probabilities + "}}" for label in labels]
 
-    def predict(self, matrix: Matrix) -> Prediction:
+    def predict(self, rows: Row | Sequence[Row]) -> list[dict[str, Any]]:
+        """Predict for rows, as the API does: the same checks, the same answers, in the same order.
+
+        Dates may be dates as well as text, and numbers those of NumPy; NaN is a missing value.
+
+        Args:
+            rows: one or several, each with a value for each feature that may not be missing.
+
+        Raises:
+            UserError: a row breaks the contract, or a prediction is not finite.
+        """
+        many = [rows] if isinstance(rows, Mapping) else list(rows)
+        if not many:
+            return []
+        try:
+            valid = self._adapter.validate_json(to_json(many, inf_nan_mode="null", fallback=_plain))
+            answer = self.answer(self.run(self.encode(valid)))
+        except pydantic.ValidationError as error:
+            first = schema.problems(error)[0]
+            row, *field = first["loc"][1:]
+            raise UserError(f"row {row}: {''.join(f'{part}: ' for part in field)}{first['msg']}") from None
+        except (OverflowError, PydanticSerializationError) as error:
+            raise UserError(str(error)) from None
+        predictions: list[dict[str, Any]] = from_json(answer.content)["predictions"]
+        return predictions
+
+    @cached_property
+    def _adapter(self) -> pydantic.TypeAdapter[list[Row]]:
+        return schema.rows_adapter(self.contract)
+
+    def run(self, matrix: Matrix) -> Prediction:
         """Predict for an encoded matrix of shape (rows, matrix columns)."""
         outputs = self.session.run(self._outputs, {self._input: matrix})
         numbers = outputs[-1].reshape(len(matrix), len(self._templates))
@@ -118,6 +151,13 @@ class Model:
     def version(self) -> str:
         """Twelve hex digits that stand for the graph and the contract: same training, same version."""
         return str(self.metadata["version"])
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy scalar as one of Python."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"a row holds {type(value).__name__}: give it text, numbers, booleans, dates or None")
 
 
 def significant(numbers: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -97,11 +97,11 @@ def load(settings: ServeSettings, observer: Observer, loop: asyncio.AbstractEven
     try:
         text = to_json(model.metadata["example"])
         example = model.encode([row.validate_json(text)])
-        model.answer(model.predict(example))
+        model.answer(model.run(example))
     except (KeyError, IndexError, ValueError, OverflowError):  # ValidationError is a ValueError
         raise UserError(f"{settings.model} refuses its own example: train it again") from None
     turn = scheduling.Turn(loop)
     per_byte = batching.quickest(lambda: row.validate_json(text)) / len(text)
     slices = scheduling.Slices(per_byte, settings.longest_wait, turn)
-    batcher = batching.Batcher(model.predict, batching.measure(model.predict, example), settings.longest_wait, turn)
+    batcher = batching.Batcher(model.run, batching.measure(model.run, example), settings.longest_wait, turn)
     return Predictor(model, row, rows, settings.max_rows, slices, batcher, observer)

@@ -29,7 +29,7 @@ from threadpoolctl import threadpool_limits
 
 from tabserve.contract import schema
 from tabserve.contract.encoding import Layout, Matrix, encode_rows, layout
-from tabserve.contract.model import Column, Contract, label_text
+from tabserve.contract.model import Contract, label_text
 from tabserve.discovery import leakage
 from tabserve.errors import UserError
 from tabserve.monitoring import drift
@@ -201,7 +201,7 @@ def _check_rows(contract: Contract, held_out: Table) -> dict[str, Any]:
     """Prove that held-out rows mean the same to the API as to training; returns one as the API's example."""
     rows = held_out.rows.head(max(1, min(CHECKED_ROWS, CHECKED_CELLS // held_out.rows.width)))
     adapter = schema.rows_adapter(contract)
-    documents = [json_row(contract, row) for row in rows.to_dicts()]
+    documents = [schema.json_row(contract, row) for row in rows.to_dicts()]
     try:
         parsed = adapter.validate_json(json.dumps(documents))
     except ValidationError as error:
@@ -211,19 +211,6 @@ def _check_rows(contract: Contract, held_out: Table) -> dict[str, Any]:
     if not np.array_equal(encode_rows(contract, parsed), held_out.matrix[: rows.height], equal_nan=True):
         raise UserError("parity gate: rows from the API are encoded differently from rows of the table")
     return max(documents, key=lambda row: sum(value is not None for value in row.values()))
-
-
-def json_row(contract: Contract, row: Mapping[str, Any]) -> dict[str, Any]:
-    """One typed row of a table as the JSON that the API accepts."""
-    return {name: _json_value(column, row[name]) for name, column in contract.features.items()}
-
-
-def _json_value(column: Column, value: Any) -> Any:
-    if column.type == "integer" and value is not None:
-        return int(value)
-    if column.type == "category":
-        return next((label for label in column.categories if label_text(label) == value), value)
-    return value.isoformat() if column.type in ("date", "datetime", "time") and value is not None else value
 
 
 def _metadata(

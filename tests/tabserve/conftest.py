@@ -1,7 +1,13 @@
-"""A small table with every kind of column and hostile names, and models trained on it."""
+"""A small table with every kind of column and hostile names, and models trained on it.
+
+The machinery is read where it lies, in template/src; so is the package that a project has of its own.
+"""
 
 import datetime as dt
+import importlib.util
+import os
 import random
+import shutil
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -12,13 +18,52 @@ import polars as pl
 import pytest
 from fastapi.testclient import TestClient
 
-from {{ package_name }} import infer, train
-from {{ package_name }}.contract import Contract, Task
-from {{ package_name }}.server import create_app
-from {{ package_name }}.settings import ServeSettings
+from tabserve.contract.model import Contract, Task
+from tabserve.discovery import infer
+from tabserve.project import Project
+from tabserve.serving.app import model_app
+from tabserve.settings import ServeSettings
+from tabserve.training import train
+from tests.conftest import ROOT
 
 ROWS = 400
 TARGETS: dict[str, Task] = {"bought": "classification", "Größe": "classification", "prix €": "regression"}
+SOURCE = ROOT / "template/src"
+OWN = SOURCE / "{{ package_name }}"  # no file of it has any Jinja inside
+PACKAGE = "loan_offers"
+
+
+def pipelines_of(estimator: str) -> train.Pipelines:
+    """The function of `pipeline.py` for an estimator."""
+    (path,) = OWN.glob(f"*'{estimator}'*/pipeline.py")
+    spec = importlib.util.spec_from_file_location("pipeline", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    pipelines: train.Pipelines = module.pipelines
+    return pipelines
+
+
+PIPELINES = pipelines_of("hist_gradient_boosting")
+PROJECT = Project("loan-offers", "", "", "")  # for tasks that read nothing of it
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the package of a project."""
+    folder = tmp_path_factory.mktemp("src")
+    made = folder / PACKAGE
+    made.mkdir()
+    (pipeline,) = OWN.glob("*'hist_gradient_boosting'*/pipeline.py")
+    for path in (*OWN.glob("*.py"), pipeline):
+        shutil.copy(path, made)
+    return folder
+
+
+@pytest.fixture
+def environment(package: Path) -> dict[str, str]:
+    """The environment of a process that finds both packages."""
+    return os.environ | {"PYTHONPATH": f"{SOURCE}{os.pathsep}{package}", "COLUMNS": "200", "NO_COLOR": "1"}
 
 
 @dataclass(frozen=True, repr=False)
@@ -74,7 +119,7 @@ def csv_file(table: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> P
 def trained(request: pytest.FixtureRequest, csv_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """A binary, a multiclass and a regression model."""
     contract = infer.infer(csv_file, request.param)
-    outcome = train.train(contract, csv_file, seed=0, test_size=0.25, step=lambda name: nullcontext())
+    outcome = train.train(PIPELINES, contract, csv_file, seed=0, test_size=0.25, step=lambda name: nullcontext())
     model = tmp_path_factory.mktemp("model") / "model.onnx"
     model.write_bytes(outcome.model)
     return Trained(contract, outcome, csv_file, model)
@@ -83,7 +128,7 @@ def trained(request: pytest.FixtureRequest, csv_file: Path, tmp_path_factory: py
 @pytest.fixture(scope="session")
 def client(trained: Trained) -> Iterator[TestClient]:
     """A running application with the trained model; an exception inside it fails the test."""
-    with TestClient(create_app(ServeSettings(model=trained.model, max_rows=50, max_body_bytes=100_000))) as client:
+    with TestClient(model_app(ServeSettings(model=trained.model, max_rows=50, max_body_bytes=100_000))) as client:
         wait_until_ready(client)
         yield client
 

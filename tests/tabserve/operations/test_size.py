@@ -17,16 +17,12 @@ from typing import Any
 import pytest
 import yaml
 
-import check_k8s
-import container
-import in_place
-import load
-import size
-import sizing
-from container import Server, Use
-from in_place import LayoutError
-from manifests import SERVER
-from sizing import MEBI, Measured, SizeError, Sizes, Stage
+from tabserve.operations import check as check_k8s
+from tabserve.operations import container, in_place, load, size, sizing
+from tabserve.operations.container import Server, Use
+from tabserve.operations.in_place import LayoutError
+from tabserve.operations.manifests import SERVER
+from tabserve.operations.sizing import MEBI, Measured, SizeError, Sizes, Stage
 
 ROOT = check_k8s.ROOT
 NOW = Sizes(0.25, 1.0, 256 * MEBI, 80)

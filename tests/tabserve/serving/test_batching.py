@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from {{ package_name }}.batching import BATCH, TURN, Batcher, Cost, measure
-from {{ package_name }}.encode import Matrix
-from {{ package_name }}.model import Prediction
-from {{ package_name }}.turns import BusyError, Turn
+from tabserve.contract.encoding import Matrix
+from tabserve.inference.model import Prediction
+from tabserve.serving.batching import BATCH, TURN, Batcher, Cost, measure
+from tabserve.serving.scheduling import BusyError, Turn
 
 QUICK, SLOW = Cost(1e-5, 1e-6), Cost(0.02, 0.01)
 

@@ -7,11 +7,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from {{ package_name }} import batch, check, check_page, cli, data, drift
-from {{ package_name }}.contract import Column
-from {{ package_name }}.model import Model, load
-
-from .conftest import Trained
+from tabserve import cli
+from tabserve.contract.model import Column
+from tabserve.inference import batch
+from tabserve.inference.model import Model, load
+from tabserve.monitoring import check, drift
+from tabserve.monitoring import page as check_page
+from tabserve.tables import reader
+from tests.tabserve.conftest import PROJECT, Trained
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,7 @@ def test_the_training_data_keeps_the_contract_and_has_not_drifted(model: Model, 
 
 
 def test_what_is_refused_is_what_batch_scoring_refuses(model: Model, trained: Trained, tmp_path: Path) -> None:
-    broken = data.read(trained.source).with_row_index()
+    broken = reader.read(trained.source).with_row_index()
     rooms = pl.when(pl.col("index") < 7).then(pl.lit("many")).otherwise(pl.col("rooms, total")).alias("rooms, total")
     broken.with_columns(rooms).write_csv(tmp_path / "broken.csv")
     found = checked(model, tmp_path / "broken.csv")
@@ -51,7 +54,7 @@ def test_what_is_refused_is_what_batch_scoring_refuses(model: Model, trained: Tr
 
 
 def test_columns_that_are_absent_or_new(model: Model, trained: Trained, tmp_path: Path) -> None:
-    data.read(trained.source).drop("last.seen", "seit").with_columns(new=1).write_csv(tmp_path / "t.csv")
+    reader.read(trained.source).drop("last.seen", "seit").with_columns(new=1).write_csv(tmp_path / "t.csv")
     found = checked(model, tmp_path / "t.csv")
     absent = {item.name: item.problem for item in found.findings if item.psi is None}
     assert absent == {"last.seen": check.ABSENT, "seit": check.ABSENT}
@@ -61,7 +64,7 @@ def test_columns_that_are_absent_or_new(model: Model, trained: Trained, tmp_path
 
 
 def test_drift_is_found(model: Model, trained: Trained, tmp_path: Path) -> None:
-    table = data.read(trained.source)
+    table = reader.read(trained.source)
     name = "Wohnfläche (m²)"
     table.with_columns(pl.col(name).cast(pl.Float64) * 1.3).write_csv(tmp_path / "t.csv")
     assert finding(model, tmp_path / "t.csv", name).drifted
@@ -100,14 +103,14 @@ def test_a_mass_at_one_end_is_seen() -> None:
 def test_target_gaps_are_no_drift(model: Model, trained: Trained, tmp_path: Path) -> None:
     target = trained.contract.target
     gaps = pl.when(pl.int_range(pl.len()) % 3 == 0).then(None).otherwise(pl.col(target)).alias(target)
-    data.read(trained.source).with_columns(gaps).write_csv(tmp_path / "t.csv")
+    reader.read(trained.source).with_columns(gaps).write_csv(tmp_path / "t.csv")
     assert not finding(model, tmp_path / "t.csv", target).drifted
 
 
 def test_refused_values_are_not_missing_ones(model: Model, trained: Trained, tmp_path: Path) -> None:
     first = pl.int_range(pl.len()) < 100
     spoiled = pl.when(first).then(pl.lit("31/31/2024")).otherwise(pl.col("seit")).alias("seit")
-    data.read(trained.source).with_columns(spoiled).write_csv(tmp_path / "t.csv")
+    reader.read(trained.source).with_columns(spoiled).write_csv(tmp_path / "t.csv")
     found = finding(model, tmp_path / "t.csv", "seit")
     assert found.problem.startswith("100 of 400 rows break the contract, as '31/31/2024'; it should be date")
     assert not found.drifted
@@ -147,17 +150,17 @@ def test_the_command_fails_on_breaks(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SERVE_MODEL", str(trained.model))
-    assert cli.main(["check", str(trained.source)]) == 0
+    assert cli.main(PROJECT, ["check", str(trained.source)]) == 0
     assert (tmp_path / "reports/check.html").is_file()
-    data.read(trained.source).drop("last.seen").write_csv("t.csv")
-    assert cli.main(["check", "t.csv", "--report", "other.html"]) == 1
+    reader.read(trained.source).drop("last.seen").write_csv("t.csv")
+    assert cli.main(PROJECT, ["check", "t.csv", "--report", "other.html"]) == 1
     assert "error: t.csv breaks the contract of the model" in capsys.readouterr().err
     assert (tmp_path / "other.html").is_file()
-    table = data.read(trained.source)
+    table = reader.read(trained.source)
     table.with_columns(pl.col("Wohnfläche (m²)").cast(pl.Float64) * 1.3).write_csv("drifted.csv")
-    assert cli.main(["check", "drifted.csv"]) == 0
+    assert cli.main(PROJECT, ["check", "drifted.csv"]) == 0
     monkeypatch.setenv("CHECK_FAIL_ON_DRIFT", "true")
-    assert cli.main(["check", "drifted.csv"]) == 1
+    assert cli.main(PROJECT, ["check", "drifted.csv"]) == 1
     assert "has drifted in Wohnfläche (m²)" in capsys.readouterr().err
 
 

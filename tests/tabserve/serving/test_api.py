@@ -12,12 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
-from {{ package_name }} import schema
-from {{ package_name }}.contract import MISSING, Column, Contract
-from {{ package_name }}.server import create_app
-from {{ package_name }}.settings import ServeSettings
-
-from .conftest import Trained, example, wait_until_ready
+from tabserve.contract import schema
+from tabserve.contract.model import MISSING, Column, Contract
+from tabserve.serving.app import model_app
+from tabserve.settings import ServeSettings
+from tests.tabserve.conftest import Trained, example, wait_until_ready
 
 ONE_MODEL = pytest.mark.parametrize("trained", ["bought"], indirect=True)
 FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -61,7 +60,7 @@ def test_openapi_shows_the_contract(client: TestClient, trained: Trained) -> Non
 
 def test_title_and_description_are_settings(trained: Trained) -> None:
     settings = ServeSettings(model=trained.model, title="Größe", description="What it does.")
-    with TestClient(create_app(settings)) as client:
+    with TestClient(model_app(settings)) as client:
         info = client.get("/openapi.json").json()["info"]
         assert (info["title"], info["description"]) == ("Größe", "What it does.")
 
@@ -149,7 +148,7 @@ def test_too_many_rows(client: TestClient) -> None:
 
 
 def test_a_long_bad_list_costs_no_more_than_its_first_row(trained: Trained) -> None:
-    with TestClient(create_app(ServeSettings(model=trained.model, max_body_bytes=2**22))) as client:
+    with TestClient(model_app(ServeSettings(model=trained.model, max_body_bytes=2**22))) as client:
         wait_until_ready(client)
         problems = refused(client, b"[" + b"{}," * 1_000_000 + b"{}]")
     assert {problem["loc"][1] for problem in problems} == {0}
@@ -173,7 +172,7 @@ HOSTILE: dict[str, Callable[[dict[str, Any]], Any]] = {
 @pytest.fixture(scope="module")
 def usual(trained: Trained) -> Iterator[TestClient]:
     """With the limits that a server has by default."""
-    with TestClient(create_app(ServeSettings(model=trained.model))) as client:
+    with TestClient(model_app(ServeSettings(model=trained.model))) as client:
         wait_until_ready(client)
         yield client
 
@@ -202,7 +201,7 @@ def test_what_is_good_is_not_trimmed(trained: Trained, client: TestClient) -> No
 
 @ONE_MODEL
 def test_a_crash_is_answered_and_routes_of_ones_own_are_counted(trained: Trained) -> None:
-    app = create_app(ServeSettings(model=trained.model))
+    app = model_app(ServeSettings(model=trained.model))
 
     @app.get("/own/{number}")
     async def own(number: int) -> int:
@@ -281,7 +280,7 @@ def test_the_root_leads_to_the_docs(client: TestClient) -> None:
 def test_an_api_key_is_asked_for_where_one_is_set(trained: Trained) -> None:
     settings = ServeSettings(model=trained.model, api_key=SecretStr("open-sesame"))
     assert "sesame" not in repr(settings)
-    with TestClient(create_app(settings)) as client:
+    with TestClient(model_app(settings)) as client:
         wait_until_ready(client)
         row = example(client)
         wrong: list[list[tuple[bytes, bytes]]] = [[], [(b"X-API-Key", b"open")], [(b"X-API-Key", b"\xf6pen-sesame")]]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from {{ package_name }}.turns import NEXT, PAUSE, SLICE, BusyError, Returns, Slices, Turn
+from tabserve.serving.scheduling import NEXT, PAUSE, SLICE, BusyError, Returns, Slices, Turn
 
 
 def run(test: Coroutine[Any, Any, None]) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-import check_k8s
-from deploy import DeployError, progress_of, release, with_image
-from diagnosis import SHOWN_EVENTS, trouble_of
-from manifests import Document, Manifests, is_kustomize, read
+from tabserve.operations import check as check_k8s
+from tabserve.operations.deploy import DeployError, progress_of, release, with_image
+from tabserve.operations.diagnosis import SHOWN_EVENTS, trouble_of
+from tabserve.operations.manifests import Document, Manifests, is_kustomize, read
 
 FOLDER = check_k8s.ROOT / check_k8s.K8S
 ABSENT = {"absent": "label"}

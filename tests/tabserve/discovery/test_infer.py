@@ -5,13 +5,14 @@ from random import Random
 import polars as pl
 import pytest
 
-from {{ package_name }} import data, infer
-from {{ package_name }}.columns import typed_column
-from {{ package_name }}.contract import COMMA, POINT, Column, Task
-from {{ package_name }}.errors import UserError
-from {{ package_name }}.features import feature
-from {{ package_name }}.guess import Habits
-from {{ package_name }}.spelling import clean
+from tabserve.contract.model import COMMA, POINT, Column, Task
+from tabserve.discovery import infer
+from tabserve.discovery.features import feature
+from tabserve.discovery.formats import Habits
+from tabserve.errors import UserError
+from tabserve.tables import reader
+from tabserve.tables.casting import typed_column
+from tabserve.tables.parsing import clean
 
 
 def column(folder: Path, values: list[str]) -> Column:
@@ -19,7 +20,7 @@ def column(folder: Path, values: list[str]) -> Column:
     path = folder / "table.csv"
     lines = [f'"{value}",{position % 2}' for position, value in enumerate(values)]
     path.write_text("\n".join(["x,target", *lines]), encoding="utf-8")
-    return feature(clean(data.read(path)["x"]))
+    return feature(clean(reader.read(path)["x"]))
 
 
 def test_hostile_table(csv_file: Path) -> None:
@@ -293,7 +294,7 @@ def test_a_target_that_is_spelled_in_many_ways(tmp_path: Path) -> None:
     path.write_text("x,y\n" + "".join(f"{i % 5},{('Yes', 'no', 'YES', 'N')[i % 4]}\n" for i in range(60)))
     contract = infer.infer(path, "y")
     assert contract.classes == (False, True)
-    values, bad = typed_column(contract.columns["y"], data.read(path)["y"])
+    values, bad = typed_column(contract.columns["y"], reader.read(path)["y"])
     assert values.to_list()[:4] == ["true", "false", "true", "false"]
     assert not bad.any()
 

@@ -16,14 +16,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from {{ package_name }} import batch, columns, data, infer, report, schema, train
-from {{ package_name }} import model as models
-from {{ package_name }}.contract import ISO_MOMENT, Column, Contract, prediction_columns
-from {{ package_name }}.encode import encode_rows, encode_table
-from {{ package_name }}.errors import UserError
-from {{ package_name }}.train import json_row
-
-from .conftest import Trained
+from tabserve.contract import schema
+from tabserve.contract.encoding import encode_rows, encode_table
+from tabserve.contract.model import ISO_MOMENT, Column, Contract, prediction_columns
+from tabserve.contract.schema import json_row
+from tabserve.discovery import infer
+from tabserve.errors import UserError
+from tabserve.inference import batch
+from tabserve.inference import model as models
+from tabserve.tables import casting, reader
+from tabserve.training import report, train
+from tests.tabserve.conftest import PIPELINES, Trained
 
 
 def score(trained: Trained, source: Path, out: Path) -> batch.Counts:
@@ -31,7 +34,7 @@ def score(trained: Trained, source: Path, out: Path) -> batch.Counts:
 
 
 def answers(client: TestClient, trained: Trained, table: pl.DataFrame) -> list[dict[str, Any]]:
-    typed = columns.typed(trained.contract, table).table
+    typed = casting.typed(trained.contract, table).table
     found = []
     for start in range(0, typed.height, 50):
         rows = [json_row(trained.contract, row) for row in typed[start : start + 50].to_dicts()]
@@ -52,17 +55,17 @@ def test_a_file_gets_the_answers_of_the_api(
     ending: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(data, "BATCH_ROWS", 64)
-    monkeypatch.setattr(data, "BATCH_BYTES", 5_000)
+    monkeypatch.setattr(reader, "BATCH_ROWS", 64)
+    monkeypatch.setattr(reader, "BATCH_BYTES", 5_000)
     source, out = tmp_path / f"in.{ending}", tmp_path / "deep" / f"out.{ending}"
     table.write_csv(source) if ending == "csv" else table.write_parquet(source)
     counts = score(trained, source, out)
     assert (counts.scored, counts.rejected) == (400, 0)
     assert not counts.rejects.exists()
-    scored = data.read(out)
+    scored = reader.read(out)
     assert scored.columns == [*table.columns, *prediction_columns(trained.contract)]
     assert scored["id"].cast(pl.Int64).to_list() == table["id"].to_list()
-    expected = answers(client, trained, data.read(source))
+    expected = answers(client, trained, reader.read(source))
     names = prediction_columns(trained.contract)
     if trained.contract.task == "classification":
         assert scored["prediction"].to_list() == [answer["label"] for answer in expected]
@@ -90,7 +93,7 @@ def test_refused_rows_go_to_their_own_file(trained: Trained, table: pl.DataFrame
     pl.DataFrame(good).write_csv(source)
     counts = score(trained, source, out)
     assert (counts.scored, counts.rejected) == (392, 8)
-    rejects = data.read(tmp_path / "out.rejected.csv")
+    rejects = reader.read(tmp_path / "out.rejected.csv")
     assert rejects["row"].to_list() == [str(number) for number in bad]
     for reason, (_, _, expected) in zip(rejects["reason"], bad.values(), strict=True):
         assert reason.startswith(expected)
@@ -186,7 +189,7 @@ def test_columns_that_a_csv_cannot_hold_become_text(trained: Trained, table: pl.
     odd = table.with_columns(tags=pl.Series([["a", "b"]] * table.height), wait=pl.duration(seconds="rooms, total"))
     odd.write_parquet(tmp_path / "in.parquet")
     score(trained, tmp_path / "in.parquet", tmp_path / "out.csv")
-    assert data.read(tmp_path / "out.csv")["tags"][0] == "['a', 'b']"
+    assert reader.read(tmp_path / "out.csv")["tags"][0] == "['a', 'b']"
 
 
 def test_an_absent_optional_column_counts_as_missing(trained: Trained, table: pl.DataFrame, tmp_path: Path) -> None:
@@ -195,7 +198,7 @@ def test_an_absent_optional_column_counts_as_missing(trained: Trained, table: pl
     score(trained, tmp_path / "in.csv", tmp_path / "a.csv")
     score(trained, tmp_path / "null.csv", tmp_path / "b.csv")
     names = prediction_columns(trained.contract)
-    assert data.read(tmp_path / "a.csv", names).equals(data.read(tmp_path / "b.csv", names))
+    assert reader.read(tmp_path / "a.csv", names).equals(reader.read(tmp_path / "b.csv", names))
 
 
 @settings(max_examples=200, deadline=None)
@@ -205,7 +208,7 @@ def test_an_absent_optional_column_counts_as_missing(trained: Trained, table: pl
 def test_csv_blocks_end_where_records_end(cells: list[tuple[str, str]], size: int) -> None:
     file = io.StringIO(newline="")
     csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(cells)
-    blocks = list(data.whole_records(io.BytesIO(file.getvalue().encode()), size))
+    blocks = list(reader.whole_records(io.BytesIO(file.getvalue().encode()), size))
     read = [tuple(row) for block in blocks for row in csv.reader(io.StringIO(block.decode(), newline=""))]
     assert read == cells
 
@@ -249,7 +252,7 @@ CELLS = st.fixed_dictionaries(
 @given(cells=st.lists(CELLS, min_size=1, max_size=5))
 def test_rows_and_tables_are_validated_and_encoded_alike(cells: list[dict[str, str]]) -> None:
     raw = pl.DataFrame(cells, schema=dict.fromkeys(CELLS_NAMES, pl.String))
-    typed = columns.typed(CONTRACT, raw)
+    typed = casting.typed(CONTRACT, raw)
     adapter = schema.row_adapter(CONTRACT)
     reasons = batch.reasons(CONTRACT, raw, typed.table)
     for position, row in enumerate(typed.table.to_dicts()):
@@ -266,7 +269,7 @@ def test_rows_and_tables_are_validated_and_encoded_alike(cells: list[dict[str, s
 def test_dates_are_accepted_alike(text: str, name: str) -> None:
     column = COLUMNS[name]
     contract = Contract(version=1, data="x", task="regression", columns={name: column, "y": COLUMNS["y"]})
-    values, bad = columns.typed_column(column, pl.Series(name, [text]))
+    values, bad = casting.typed_column(column, pl.Series(name, [text]))
     if values[0] is None and not bad[0]:
         return  # blank: a missing value, which JSON spells otherwise
     try:
@@ -284,14 +287,14 @@ def test_features_may_be_called_as_the_columns_of_the_output(tmp_path: Path) -> 
     contract = infer.infer(tmp_path / "t.csv", target)
     found = dict(contract.columns) | {name: Column(role="feature", type="integer", range=(0, 10)) for name in names}
     contract = contract.model_copy(update={"columns": found})
-    outcome = train.train(contract, tmp_path / "t.csv", 0, 0.25, lambda name: nullcontext())
+    outcome = train.train(PIPELINES, contract, tmp_path / "t.csv", 0, 0.25, lambda name: nullcontext())
     (tmp_path / "m.onnx").write_bytes(outcome.model)
     out = tmp_path / "out.csv"
     counts = batch.score_file(models.load(tmp_path / "m.onnx"), tmp_path / "t.csv", out, lambda rows: None)
     assert (counts.scored, counts.rejected) == (60, 2)
     added = ["prediction_", "probability_no_", "probability_yes_"]
-    assert data.read(out).columns == [*names, target, *added]
-    rejects = data.read(counts.rejects)
+    assert reader.read(out).columns == [*names, target, *added]
+    rejects = reader.read(counts.rejects)
     assert rejects.columns == ["row_", *names, target, "reason_"]
     assert rejects["row_"].to_list() == ["61", "62"]
     assert report.holdout_csv(outcome, contract).splitlines()[0] == ",".join([*names, target, *added])
@@ -304,10 +307,10 @@ def test_predictions_that_are_no_numbers_are_refused(trained: Trained, table: pl
     class Overflowing:
         contract = trained.contract
 
-        def predict(self, matrix: np.ndarray) -> models.Prediction:
+        def run(self, matrix: np.ndarray) -> models.Prediction:
             numbers = np.ones((len(matrix), size), dtype=np.float32)
             numbers[2] = math.nan
-            return models.Prediction(model.predict(matrix).labels, numbers)
+            return models.Prediction(model.run(matrix).labels, numbers)
 
     scored, refused = batch.score_chunk(cast(models.Model, Overflowing()), table.head(5))
     assert scored.height == 4
@@ -319,7 +322,7 @@ def test_dates_that_python_cannot_hold_are_refused(trained: Trained, table: pl.D
     late.write_parquet(tmp_path / "late.parquet")
     counts = score(trained, tmp_path / "late.parquet", tmp_path / "out.csv")
     assert counts.rejected == 2
-    assert "seit: Input should be a valid date" in data.read(counts.rejects)["reason"][0]
+    assert "seit: Input should be a valid date" in reader.read(counts.rejects)["reason"][0]
 
 
 CELLS_NAMES = ["i", "n", "b", "c", "o", "k", "d", "t"]
@@ -330,7 +333,7 @@ CELLS_NAMES = ["i", "n", "b", "c", "o", "k", "d", "t"]
 def test_numbers_are_accepted_alike(value: float) -> None:
     column = Column(role="feature", type="number")
     contract = Contract(version=1, data="x", task="regression", columns={"v": column, "y": COLUMNS["y"]})
-    _, bad = columns.typed_column(column, pl.Series("v", [str(value)]))
+    _, bad = casting.typed_column(column, pl.Series("v", [str(value)]))
     try:
         schema.row_adapter(contract).validate_python({"v": value})
         accepted = True
@@ -353,7 +356,7 @@ def test_what_means_missing_in_files_means_missing_in_the_api(tmp_path: Path) ->
     cold = contract.columns["cold"].model_copy(update={"na_values": (-999,), "missing": True})
     contract = contract.model_copy(update={"columns": contract.columns | {"cold": cold}})
     assert (contract.columns["town"].other, contract.columns["note"].type) == (True, "text")
-    outcome = train.train(contract, tmp_path / "t.jsonl", 0, 0.25, lambda name: nullcontext())
+    outcome = train.train(PIPELINES, contract, tmp_path / "t.jsonl", 0, 0.25, lambda name: nullcontext())
     (tmp_path / "model.onnx").write_bytes(outcome.model)
     model = models.load(tmp_path / "model.onnx")
     asked = [
@@ -364,7 +367,7 @@ def test_what_means_missing_in_files_means_missing_in_the_api(tmp_path: Path) ->
     scored, refused = batch.score_chunk(model, pl.DataFrame(asked, infer_schema_length=None))
     assert refused.height == 0
     parsed = schema.rows_adapter(contract).validate_json(json.dumps(asked))
-    answers = json.loads(model.answer(model.predict(model.encode(parsed))).content)["predictions"]
+    answers = json.loads(model.answer(model.run(model.encode(parsed))).content)["predictions"]
     probabilities = [answer["probabilities"]["yes"] for answer in answers]
     assert probabilities == scored["probability_yes"].to_list()
 
@@ -382,6 +385,6 @@ def test_a_column_may_be_called_like_a_part_of_another() -> None:
 def test_own_words_for_missing_values_win(kind: Any, word: str) -> None:
     labels = ("a", "b") if kind == "category" else ()
     column = Column(role="feature", type=kind, missing=True, na_values=(word,), categories=labels)
-    values, bad = columns.typed_column(column, pl.Series("x", [word, "a" if labels else "2024-05-06"]))
+    values, bad = casting.typed_column(column, pl.Series("x", [word, "a" if labels else "2024-05-06"]))
     assert values.is_null().to_list() == [True, False]
     assert not bad.any()

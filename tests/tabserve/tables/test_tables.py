@@ -17,10 +17,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from {{ package_name }} import batch, columns, data, infer, model, schema, train
-from {{ package_name }}.contract import Contract, label_text
-from {{ package_name }}.encode import encode_rows, encode_table
-from {{ package_name }}.errors import UserError
+from tabserve.contract import schema
+from tabserve.contract.encoding import encode_rows, encode_table
+from tabserve.contract.model import Contract, label_text
+from tabserve.discovery import infer
+from tabserve.errors import UserError
+from tabserve.inference import batch, model
+from tabserve.tables import casting, reader
+from tabserve.training import train
+from tests.tabserve.conftest import PIPELINES
 
 Random = random.Random
 Cell = tuple[str, Any]
@@ -185,7 +190,7 @@ def test_every_value_is_read_as_it_was_meant(tmp_path: Path, plan: dict[str, Any
     except UserError as error:  # too few different values in thirty rows may leave nothing to learn
         assert "no usable feature" in str(error) or "single row" in str(error)
         return
-    typed = columns.typed(contract, data.read(written.path))
+    typed = casting.typed(contract, reader.read(written.path))
     assert typed.breaks == {}
     for name, column in contract.features.items():
         distinct = {value for value in written.values[name] if value is not None}
@@ -201,7 +206,7 @@ def test_every_value_is_read_as_it_was_meant(tmp_path: Path, plan: dict[str, Any
 
 def check_api(contract: Contract, table: pl.DataFrame) -> None:
     """The API reads the same rows into the same matrix."""
-    rows = [train.json_row(contract, row) for row in table.to_dicts()]
+    rows = [schema.json_row(contract, row) for row in table.to_dicts()]
     parsed = schema.rows_adapter(contract).validate_json(json.dumps(rows))
     assert np.array_equal(encode_rows(contract, parsed), encode_table(contract, table), equal_nan=True)
 
@@ -211,15 +216,15 @@ def check_api(contract: Contract, table: pl.DataFrame) -> None:
 def test_file_and_api_predict_the_same(tmp_path: Path, plan: dict[str, Any]) -> None:
     written = write(tmp_path, plan)
     contract = infer.infer(written.path, "target")
-    outcome = train.train(contract, written.path, 0, 0.2, lambda name: nullcontext())
+    outcome = train.train(PIPELINES, contract, written.path, 0, 0.2, lambda name: nullcontext())
     (tmp_path / "model.onnx").write_bytes(outcome.model)
     loaded = model.load(tmp_path / "model.onnx")
-    scored, refused = batch.score_chunk(loaded, data.read(written.path))
+    scored, refused = batch.score_chunk(loaded, reader.read(written.path))
     assert refused.height == 0
-    typed = columns.typed(contract, data.read(written.path)).table
-    rows = [train.json_row(contract, row) for row in typed.to_dicts()]
+    typed = casting.typed(contract, reader.read(written.path)).table
+    rows = [schema.json_row(contract, row) for row in typed.to_dicts()]
     parsed = schema.rows_adapter(contract).validate_json(json.dumps(rows))
-    answers = json.loads(loaded.answer(loaded.predict(loaded.encode(parsed))).content)["predictions"]
+    answers = json.loads(loaded.answer(loaded.run(loaded.encode(parsed))).content)["predictions"]
     if contract.task == "regression":
         assert [answer["value"] for answer in answers] == scored["prediction"].to_list()
         return
@@ -237,4 +242,4 @@ def test_narrow_and_wide(tmp_path: Path, width: int) -> None:
     (tmp_path / "t.csv").write_text("\n".join([",".join([*names, "y"]), *lines]))
     contract = infer.infer(tmp_path / "t.csv", "y")
     assert len(contract.features) == width
-    assert train.train(contract, tmp_path / "t.csv", 0, 0.2, lambda name: nullcontext()).train_rows == 48
+    assert train.train(PIPELINES, contract, tmp_path / "t.csv", 0, 0.2, lambda name: nullcontext()).train_rows == 48

@@ -4,7 +4,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from {{ package_name }} import health
+from tabserve.serving import health
 
 STATUS = {"/readyz": 200}
 

@@ -1,6 +1,5 @@
 import json
 import random
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
@@ -17,15 +16,17 @@ from sklearn.preprocessing import KBinsDiscretizer, StandardScaler
 from sklearn.semi_supervised import LabelSpreading
 from sklearn.svm import LinearSVC
 
-from {{ package_name }} import data, evaluate, export, files, infer, report, table, train
-from {{ package_name }}.contract import Column, Contract, Split
-from {{ package_name }}.errors import UserError
-
-from .conftest import Trained
+from tabserve import files
+from tabserve.contract.model import Column, Contract, Split
+from tabserve.discovery import infer
+from tabserve.errors import UserError
+from tabserve.tables import reader
+from tabserve.training import dataset, evaluate, export, report, train
+from tests.tabserve.conftest import PIPELINES, Trained
 
 
 def again(trained: Trained, seed: int = 0) -> train.Outcome:
-    return train.train(trained.contract, trained.source, seed, 0.25, lambda name: nullcontext())
+    return train.train(PIPELINES, trained.contract, trained.source, seed, 0.25, lambda name: nullcontext())
 
 
 def test_beats_the_baseline(trained: Trained) -> None:
@@ -60,28 +61,24 @@ def test_metadata_is_complete(trained: Trained) -> None:
     assert values["metrics"] == trained.outcome.scores
     assert set(values["baselines"]) == {*trained.contract.features, trained.contract.target}
     assert set(values["example"]) == set(trained.contract.features)
-    assert values["data_sha256"] == data.sha256(trained.source)
+    assert values["data_sha256"] == reader.sha256(trained.source)
     assert "scikit-learn" in values["versions"]
 
 
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("def build(): ...", "pipeline.py cannot be imported: ImportError: cannot import name 'build_pipeline'"),
-        (
-            "def build_pipeline(*arguments):\n    raise ValueError('no such\\nstep')",
-            r"pipeline.py cannot be fitted: ValueError: no such step \(line 2\)",
-        ),
+        ("raise ValueError('no such\\nstep')", r"cannot be fitted: ValueError: no such step \(pipeline.py, line 2\)$"),
+        ("return {}", r"pipelines\(\) must return one pipeline, not 0$"),
+        ("return {'a': 1, 'b': 2}", r"pipelines\(\) must return one pipeline, not 2$"),
+        ("return {'a': 1}", "cannot be fitted: AttributeError: 'int' object has no attribute 'fit'$"),
     ],
 )
-def test_what_is_wrong_in_pipeline_py_gets_one_line(
-    trained: Trained, monkeypatch: pytest.MonkeyPatch, code: str, message: str
-) -> None:
+def test_what_is_wrong_in_pipelines_gets_one_line(trained: Trained, tmp_path: Path, code: str, message: str) -> None:
     module = ModuleType("pipeline")
-    exec(compile(code, str(Path(train.__file__).with_name("pipeline.py")), "exec"), vars(module))
-    monkeypatch.setitem(sys.modules, f"{train.__package__}.pipeline", module)
-    with pytest.raises(UserError, match=message):
-        train.train(trained.contract, trained.source, 0, 0.25, lambda name: nullcontext())
+    exec(compile(f"def pipelines(*arguments):\n    {code}\n", str(tmp_path / "pipeline.py"), "exec"), vars(module))
+    with pytest.raises(UserError, match=f"^pipeline.py:? {message}"):
+        train.train(module.pipelines, trained.contract, trained.source, 0, 0.25, lambda name: nullcontext())
 
 
 def test_reports(trained: Trained, tmp_path: Path) -> None:
@@ -95,7 +92,7 @@ def test_reports(trained: Trained, tmp_path: Path) -> None:
     assert trained.outcome.data_sha256[:12] in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     (tmp_path / "holdout.csv").write_text(report.holdout_csv(trained.outcome, trained.contract), encoding="utf-8")
-    held_out = data.read(tmp_path / "holdout.csv")
+    held_out = reader.read(tmp_path / "holdout.csv")
     assert held_out.height == trained.outcome.parity.rows
     assert {*trained.contract.features, trained.contract.target, "prediction"} <= set(held_out.columns)
 
@@ -108,7 +105,7 @@ def test_importance_finds_what_matters(trained: Trained) -> None:
 
 def test_rare_classes_stay_in_training() -> None:
     target = np.array([0] * 50 + [1] * 40 + [2] * 3)
-    train_rows, test_rows = table.at_random(target, "classification", 0.2, seed=0)
+    train_rows, test_rows = dataset.at_random(target, "classification", 0.2, seed=0)
     assert set(target[train_rows]) == {0, 1, 2}
     assert set(target[test_rows]) == {0, 1}
     assert sorted([*train_rows, *test_rows]) == list(range(93))
@@ -116,21 +113,21 @@ def test_rare_classes_stay_in_training() -> None:
 
 def test_rows_against_the_contract_are_left_out(csv_file: Path, tmp_path: Path) -> None:
     contract = infer.infer(csv_file, "bought")
-    broken = data.read(csv_file).with_row_index()
+    broken = reader.read(csv_file).with_row_index()
     first = pl.col("index") < 5
     broken = broken.with_columns(
         pl.when(first).then(pl.lit("many")).otherwise(pl.col("rooms, total")).alias("rooms, total"),
         pl.when(pl.col("index") == 9).then(None).otherwise(pl.col("bought")).alias("bought"),
     )
     broken.drop("index").write_csv(tmp_path / "broken.csv")
-    loaded = table.load(contract, tmp_path / "broken.csv", 1_000, seed=0)
+    loaded = dataset.load(contract, tmp_path / "broken.csv", 1_000, seed=0)
     assert loaded.left_out == {"without a usable target": 1, "against the contract (rooms, total in 5, as 'many')": 5}
     assert len(loaded.table.matrix) == 394
 
 
 def test_a_large_file_is_sampled(csv_file: Path) -> None:
     contract = infer.infer(csv_file, "bought")
-    first, again, other = (table.load(contract, csv_file, 100, seed) for seed in (0, 0, 1))
+    first, again, other = (dataset.load(contract, csv_file, 100, seed) for seed in (0, 0, 1))
     assert (first.in_file, first.drawn, len(first.table.matrix)) == (400, 100, 100)
     assert first.table.rows.equals(again.table.rows)
     assert not first.table.rows.equals(other.table.rows)
@@ -142,8 +139,8 @@ def test_splits_of_the_contract(csv_file: Path, by: Literal["time", "group"]) ->
     contract = contract.model_copy(
         update={"split": Split(by=by, column="last.seen" if by == "time" else "rooms, total")}
     )
-    loaded = table.load(contract, csv_file, 1_000, seed=0)
-    learned, held_out = table.split(contract, loaded.table, 0.25, seed=0)
+    loaded = dataset.load(contract, csv_file, 1_000, seed=0)
+    learned, held_out = dataset.split(contract, loaded.table, 0.25, seed=0)
     assert sorted([*learned, *held_out]) == list(range(400))
     assert 0 < len(held_out) < 200
     rows, name = loaded.table.rows, contract.split.column if contract.split else ""
@@ -156,10 +153,10 @@ def test_splits_of_the_contract(csv_file: Path, by: Literal["time", "group"]) ->
 
 def test_time_splits_keep_moments_together() -> None:
     keys = np.array([3.0, 1, 2, 3, 3, 3, 1, 2, 2, 3])
-    learned, held_out = table.by_time(keys, 0.2)
+    learned, held_out = dataset.by_time(keys, 0.2)
     assert keys[held_out].tolist() == [3.0] * 5
     assert sorted(keys[learned].tolist()) == [1, 1, 2, 2, 2]
-    assert len(table.by_time(np.ones(9), 0.2)[1]) == 0
+    assert len(dataset.by_time(np.ones(9), 0.2)[1]) == 0
 
 
 @pytest.mark.parametrize("positives", [18, 24, 30])
@@ -168,7 +165,7 @@ def test_trees_that_never_split_keep_their_labels(tmp_path: Path, positives: int
     rows = "".join(f"{chance.random()},{'yes' if i < positives else 'no'}\n" for i in range(40))
     (tmp_path / "t.csv").write_text("x,y\n" + rows)
     contract = infer.infer(tmp_path / "t.csv", "y")
-    assert train.train(contract, tmp_path / "t.csv", 0, 0.25, lambda name: nullcontext()).parity.rows == 10
+    assert train.train(PIPELINES, contract, tmp_path / "t.csv", 0, 0.25, lambda name: nullcontext()).parity.rows == 10
 
 
 def test_integer_categories_may_have_others(tmp_path: Path) -> None:
@@ -177,7 +174,7 @@ def test_integer_categories_may_have_others(tmp_path: Path) -> None:
     contract = infer.infer(tmp_path / "t.csv", "y")
     code = Column(role="feature", type="category", categories=(1, 2, 3), other=True)
     contract = contract.model_copy(update={"columns": contract.columns | {"code": code}})
-    assert train.train(contract, tmp_path / "t.csv", 0, 0.25, lambda name: nullcontext()).train_rows == 60
+    assert train.train(PIPELINES, contract, tmp_path / "t.csv", 0, 0.25, lambda name: nullcontext()).train_rows == 60
 
 
 def test_files_are_written_together_or_not_at_all(tmp_path: Path) -> None:
@@ -198,7 +195,7 @@ def test_too_few_rows(tmp_path: Path) -> None:
     path = tmp_path / "small.csv"
     path.write_text("x,y\n" + "\n".join(f"{i},{i % 2}" for i in range(10)))
     with pytest.raises(UserError, match="10 rows with a target are too few, at least 20 are needed"):
-        table.load(infer.infer(path, "y"), path, 1_000, seed=0)
+        dataset.load(infer.infer(path, "y"), path, 1_000, seed=0)
 
 
 # --- the parity gate and the export

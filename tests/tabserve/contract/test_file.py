@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from {{ package_name }} import contract_file
-from {{ package_name }}.errors import UserError
+from tabserve.contract import file as contract_file
+from tabserve.errors import UserError
 
 GOOD = """\
 version: 1

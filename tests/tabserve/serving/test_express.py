@@ -22,13 +22,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from {{ package_name }} import model as models
-from {{ package_name }} import predictor, process, server
-from {{ package_name }}.express import digest, obstacle
-from {{ package_name }}.settings import ServeSettings
-
-from .conftest import Trained
-from .test_api import JSON, ONE_MODEL, rows
+from tabserve.inference import model as models
+from tabserve.serving import app, predictor, process
+from tabserve.serving.express import digest, obstacle
+from tabserve.settings import ServeSettings
+from tests.tabserve.conftest import Trained
+from tests.tabserve.serving.test_api import JSON, ONE_MODEL, rows
 
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 LONG, SHORT = "/predict?", "/predict"
@@ -74,9 +73,11 @@ class Served:
 
 
 @contextlib.contextmanager
-def running(configured: ServeSettings, **options: Any) -> Iterator[Served]:
+def running(
+    configured: ServeSettings, application: process.Application = app.model_app, **options: Any
+) -> Iterator[Served]:
     listener = process.listen("127.0.0.1", 0)
-    config = process.configured(configured)
+    config = process.configured(application, configured)
     for name, value in options.items():
         setattr(config, name, value)
     running = uvicorn.Server(config)
@@ -122,7 +123,7 @@ def statuses(answers: bytes) -> list[int]:
 @pytest.fixture
 def short_way(trained: Trained) -> None:
     """Tests of the short way are pointless where the application has been edited so that there is none."""
-    if why := obstacle(server.create_app(ServeSettings(model=trained.model))):
+    if why := obstacle(app.model_app(ServeSettings(model=trained.model))):
         pytest.skip(f"every prediction goes through FastAPI's routing: {why}")
 
 
@@ -505,17 +506,6 @@ def test_answers_leave_at_once() -> None:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
 
 
-def edited(monkeypatch: pytest.MonkeyPatch, edit: Any) -> None:
-    made = server.create_app
-
-    def create_app(configured: ServeSettings) -> FastAPI:
-        app = made(configured)
-        edit(app)
-        return app
-
-    monkeypatch.setattr(process, "create_app", create_app)
-
-
 class Marking:
     """Middleware of somebody else."""
 
@@ -532,11 +522,13 @@ class Marking:
 
 
 @ONE_MODEL
-def test_added_middleware_sees_every_request(
-    trained: Trained, example: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    edited(monkeypatch, lambda app: app.add_middleware(Marking))
-    with running(ServeSettings(model=trained.model)) as served:
+def test_added_middleware_sees_every_request(trained: Trained, example: dict[str, Any]) -> None:
+    def application(configured: ServeSettings) -> FastAPI:
+        made = app.model_app(configured)
+        made.add_middleware(Marking)
+        return made
+
+    with running(ServeSettings(model=trained.model), application) as served:
         assert served.ask("POST", SHORT, json.dumps(example).encode())[1]["x-mark"] == "1"
 
 
@@ -594,17 +586,17 @@ EDITS: dict[str, tuple[Any, str | None]] = {
 @pytest.mark.usefixtures("short_way")
 @pytest.mark.parametrize(("edit", "why"), EDITS.values(), ids=EDITS)
 def test_what_the_short_way_would_pass_by(trained: Trained, edit: Any, why: str | None) -> None:
-    app = server.create_app(ServeSettings(model=trained.model, api_key=SecretStr("open-sesame")))
-    edit(app)
-    assert (why or "None") in str(obstacle(app))
+    made = app.model_app(ServeSettings(model=trained.model, api_key=SecretStr("open-sesame")))
+    edit(made)
+    assert (why or "None") in str(obstacle(made))
 
 
 @ONE_MODEL
 @pytest.mark.usefixtures("short_way")
 def test_a_parameter_without_a_key(trained: Trained) -> None:
-    app = server.create_app(ServeSettings(model=trained.model))
-    route_of(app).dependant.header_params.extend(get_dependant(path=SHORT, call=with_header).header_params)
-    assert obstacle(app) == "the route /predict has parameters"
+    made = app.model_app(ServeSettings(model=trained.model))
+    route_of(made).dependant.header_params.extend(get_dependant(path=SHORT, call=with_header).header_params)
+    assert obstacle(made) == "the route /predict has parameters"
 
 
 def test_what_a_function_does_and_not_how_it_looks() -> None:

@@ -12,12 +12,11 @@ import pytest
 from fastapi.testclient import TestClient
 from onnx import TensorProto, helper
 
-from {{ package_name }} import model as models
-from {{ package_name }}.errors import UserError
-from {{ package_name }}.server import create_app
-from {{ package_name }}.settings import ServeSettings
-
-from .conftest import Trained
+from tabserve.errors import UserError
+from tabserve.inference import model as models
+from tabserve.serving.app import model_app
+from tabserve.settings import ServeSettings
+from tests.tabserve.conftest import Trained
 
 
 def changed(model: bytes, change: Callable[[dict[str, Any]], None]) -> bytes:
@@ -83,7 +82,7 @@ def test_a_broken_model_never_becomes_ready(
     content = make(trained.outcome.model)
     if content is not None:
         path.write_bytes(content)
-    with caplog.at_level(logging.ERROR), TestClient(create_app(ServeSettings(model=path))) as client:
+    with caplog.at_level(logging.ERROR), TestClient(model_app(ServeSettings(model=path))) as client:
         deadline = time.monotonic() + 10
         while not caplog.records and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -103,7 +102,7 @@ def test_a_broken_model_never_becomes_ready(
 def test_loaded_model_agrees_with_the_pipeline(trained: Trained) -> None:
     model = models.load(trained.model)
     matrix = trained.outcome.held_out.matrix
-    prediction = model.predict(matrix)
+    prediction = model.run(matrix)
     if prediction.labels is None:
         expected = trained.outcome.pipeline.predict(matrix)
         assert np.allclose(prediction.numbers[:, 0], expected, rtol=1e-4)

@@ -8,27 +8,40 @@ import sys
 import threading
 import time
 import urllib.request
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from {{ package_name }} import __main__, contract_file
+from tabserve.cli import main
+from tabserve.contract import file as contract_file
+from tabserve.project import Project
+from tests.tabserve.conftest import PACKAGE, Trained
 
-from .conftest import Trained
-
-PACKAGE = "{{ package_name }}"
 NAME = PACKAGE.replace("_", "-")
 CLI = [sys.executable, "-m", PACKAGE]
-SERVER_IMPORTS = f"import sys, {PACKAGE}.process, {PACKAGE}.cli; print(*sys.modules)"
+SERVER_IMPORTS = f"""
+import sys
+import {PACKAGE}.__main__, {PACKAGE}.app, tabserve.serving.process, tabserve.tasks.serve
+print(*sys.modules)
+"""
+
+Run = Callable[..., tuple[str, str]]
 
 
-def cli(folder: Path, *arguments: str, code: int = 0, **environment: str) -> tuple[str, str]:
-    """Run the command line in a folder; returns what it printed and what it complained about."""
+@pytest.fixture
+def cli(environment: dict[str, str]) -> Run:
+    """Runs the command line in a folder; returns what it printed and what it complained about."""
+    return partial(run, environment)
+
+
+def run(inherited: dict[str, str], folder: Path, *arguments: str, code: int = 0, **environment: str) -> tuple[str, str]:
     done = subprocess.run(
         [*CLI, *arguments],
         cwd=folder,
-        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"} | environment,
+        env=inherited | environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -52,7 +65,7 @@ def folder(csv_file: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_train_infers_the_contract_and_writes_everything(folder: Path) -> None:
+def test_train_infers_the_contract_and_writes_everything(cli: Run, folder: Path) -> None:
     out, _ = cli(folder, "train")
     assert "ok  contract.yaml: classification of bought from 10 features" in out
     assert "roc_auc" in out
@@ -67,7 +80,7 @@ def test_train_infers_the_contract_and_writes_everything(folder: Path) -> None:
         assert [(folder / name).read_bytes() for name in outputs] == first
 
 
-def test_predict(folder: Path, csv_file: Path) -> None:
+def test_predict(cli: Run, folder: Path, csv_file: Path) -> None:
     cli(folder, "train")
     out, _ = cli(folder, "predict", str(csv_file), "out.csv")
     assert "ok  out.csv: 400 rows scored" in out
@@ -95,7 +108,7 @@ def test_predict(folder: Path, csv_file: Path) -> None:
         (["serve", "--host", "256.0.0.1"], "cannot listen on 256.0.0.1:"),
     ],
 )
-def test_mistakes_get_one_line(folder: Path, csv_file: Path, arguments: list[str], message: str) -> None:
+def test_mistakes_get_one_line(cli: Run, folder: Path, csv_file: Path, arguments: list[str], message: str) -> None:
     (folder / "copy.csv").write_bytes(csv_file.read_bytes())
     _, err = cli(folder, *(argument.replace("{csv}", str(csv_file)) for argument in arguments), code=1)
     assert message in err
@@ -118,14 +131,14 @@ def test_mistakes_get_one_line(folder: Path, csv_file: Path, arguments: list[str
     ],
 )
 def test_invalid_settings_are_refused_at_start(
-    tmp_path: Path, config: str, environment: dict[str, str], message: str
+    cli: Run, tmp_path: Path, config: str, environment: dict[str, str], message: str
 ) -> None:
     (tmp_path / "config.toml").write_text(config)
     _, err = cli(tmp_path, "serve", code=1, **environment)
     assert message in err
 
 
-def test_an_edited_contract_is_not_replaced(folder: Path, csv_file: Path) -> None:
+def test_an_edited_contract_is_not_replaced(cli: Run, folder: Path, csv_file: Path) -> None:
     cli(folder, "contract")
     path = folder / "contract.yaml"
     inferred = path.read_text(encoding="utf-8")
@@ -144,7 +157,7 @@ def test_an_edited_contract_is_not_replaced(folder: Path, csv_file: Path) -> Non
     assert path.read_text(encoding="utf-8") == inferred
 
 
-def test_a_contract_of_the_same_target_shows_what_would_change(folder: Path, csv_file: Path) -> None:
+def test_a_contract_of_the_same_target_shows_what_would_change(cli: Run, folder: Path, csv_file: Path) -> None:
     cli(folder, "contract")
     before = (folder / "contract.yaml").read_text(encoding="utf-8")
     other = folder / "other.csv"
@@ -156,31 +169,31 @@ def test_a_contract_of_the_same_target_shows_what_would_change(folder: Path, csv
     assert (folder / "contract.yaml").read_text(encoding="utf-8") == before
 
 
-def test_an_interrupted_training_leaves_the_model_intact(folder: Path) -> None:
+def test_an_interrupted_training_leaves_the_model_intact(cli: Run, folder: Path, environment: dict[str, str]) -> None:
     path = folder / "model/model.onnx"
     cli(folder, "train", "--seed", "1")
     other = path.read_bytes()
     cli(folder, "train", "--seed", "0")
     before = path.read_bytes()
     for delay in (0.5, 1.5, 2.5):
-        process = subprocess.Popen([*CLI, "train", "--seed", "1"], cwd=folder)
+        process = subprocess.Popen([*CLI, "train", "--seed", "1"], cwd=folder, env=environment)
         time.sleep(delay)
         process.kill()
         process.wait()
         assert path.read_bytes() in (before, other)
 
 
-def test_training_needs_only_its_own_settings(folder: Path) -> None:
+def test_training_needs_only_its_own_settings(cli: Run, folder: Path) -> None:
     cli(folder, "train", SERVE_PORT="none")
     assert (folder / "model/model.onnx").exists()
 
 
-def test_an_option_that_makes_no_sense_gets_one_line(tmp_path: Path) -> None:
+def test_an_option_that_makes_no_sense_gets_one_line(cli: Run, tmp_path: Path) -> None:
     _, err = cli(tmp_path, "serve", "--port", "80a", code=2)
     assert err == f"error: argument --port: invalid int value: '80a'; `{NAME} serve --help` shows what there is\n"
 
 
-def test_a_model_older_than_its_contract_is_noticed(folder: Path, csv_file: Path) -> None:
+def test_a_model_older_than_its_contract_is_noticed(cli: Run, folder: Path, csv_file: Path) -> None:
     cli(folder, "train")
     out, _ = cli(folder, "predict", str(csv_file), "out.csv")
     assert "changed after" not in out
@@ -190,7 +203,7 @@ def test_a_model_older_than_its_contract_is_noticed(folder: Path, csv_file: Path
     assert "contract.yaml changed after model/model.onnx was trained: run `make train`" in out
 
 
-def test_rows_that_were_left_out_are_counted_by_column(folder: Path) -> None:
+def test_rows_that_were_left_out_are_counted_by_column(cli: Run, folder: Path) -> None:
     cli(folder, "contract")
     path = folder / "contract.yaml"
     text = path.read_text(encoding="utf-8")
@@ -207,21 +220,23 @@ def test_an_interruption_during_the_imports_gets_one_word(
 ) -> None:
     class Interrupted:
         def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-            if name == f"{PACKAGE}.cli":
+            if name == "tabserve.tasks.train":
                 raise KeyboardInterrupt
 
     usual = signal.getsignal(signal.SIGTERM)
-    monkeypatch.delitem(sys.modules, f"{PACKAGE}.cli", raising=False)
+    monkeypatch.delitem(sys.modules, "tabserve.tasks.train", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
     try:
-        assert __main__.main() == 130
+        assert main(Project("name", "", "", ""), ["train"]) == 130
     finally:
         signal.signal(signal.SIGTERM, usual)
     assert capsys.readouterr().err == "interrupted\n"
 
 
-def test_the_server_imports_no_training_library() -> None:
-    done = subprocess.run([sys.executable, "-c", SERVER_IMPORTS], capture_output=True, text=True, check=True)
+def test_the_server_imports_no_training_library(environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SERVER_IMPORTS], env=environment, capture_output=True, text=True, check=True
+    )
     heavy = {"polars", "sklearn", "scipy", "matplotlib", "skl2onnx", "onnx", "pandas", "yaml", "rich", "questionary"}
     assert heavy & set(done.stdout.split()) == set()
 
@@ -242,9 +257,9 @@ def get(url: str) -> int:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGTERM is a POSIX signal")
-def test_sigterm_finishes_requests_in_flight(trained: Trained, tmp_path: Path) -> None:
+def test_sigterm_finishes_requests_in_flight(trained: Trained, tmp_path: Path, environment: dict[str, str]) -> None:
     port = free_port()
-    environment = os.environ | {"SERVE_MODEL": str(trained.model), "SERVE_PORT": str(port)}
+    environment |= {"SERVE_MODEL": str(trained.model), "SERVE_PORT": str(port)}
     command = [*CLI, "serve"]
     log = (tmp_path / "log").open("w+")
     process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)

@@ -19,8 +19,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from {{ package_name }} import data, dialect, sources
-from {{ package_name }}.errors import UserError
+from tabserve.errors import UserError
+from tabserve.tables import dialect, reader, sources
 
 HEAD = "name,größe\n"
 CSV = HEAD + "".join(f"Zoë {number},{number}\n" for number in range(50))
@@ -42,24 +42,24 @@ def test_packed(tmp_path: Path, ending: str) -> None:
         zipped(CSV.encode(), path)
     else:
         path.write_bytes(PACKERS[ending](CSV.encode()))
-    assert data.read(path).rows() == EXPECTED
-    assert data.sha256(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert reader.read(path).rows() == EXPECTED
+    assert reader.sha256(path) == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 def test_encodings(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(CSV.encode(encoding))
-    assert data.read(path).rows() == EXPECTED
-    assert data.names(path) == ["name", "größe"]
-    assert bool(data.remarks(path)) == (not encoding.startswith("utf-8"))
+    assert reader.read(path).rows() == EXPECTED
+    assert reader.names(path) == ["name", "größe"]
+    assert bool(reader.remarks(path)) == (not encoding.startswith("utf-8"))
 
 
 def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     for text in ("ä\n1\n", "ä,b\n1,2\n"):
         path.write_bytes(text.encode("cp1252"))
-        assert data.read(path).width == text.count(",") // 2 + 1
+        assert reader.read(path).width == text.count(",") // 2 + 1
 
 
 @pytest.mark.parametrize(
@@ -85,9 +85,9 @@ def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:
 def test_dialects(tmp_path: Path, text: str, names: list[str], rows: int) -> None:
     path = tmp_path / "t.csv"
     path.write_text(text, newline="")
-    assert data.names(path) == names
-    assert data.read(path).height == rows
-    assert data.read(path).columns == names
+    assert reader.names(path) == names
+    assert reader.read(path).height == rows
+    assert reader.read(path).columns == names
 
 
 def test_json_lines_and_json(tmp_path: Path) -> None:
@@ -95,14 +95,14 @@ def test_json_lines_and_json(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (tmp_path / "t.json").write_text(json.dumps(rows))
     expected = pl.DataFrame(rows)
-    assert data.read(tmp_path / "t.jsonl").equals(expected)
-    assert data.read(tmp_path / "t.json").equals(expected)
+    assert reader.read(tmp_path / "t.jsonl").equals(expected)
+    assert reader.read(tmp_path / "t.json").equals(expected)
 
 
 def test_addresses_are_fetched_once() -> None:
     with fsspec.open("memory://folder/t.csv", "wb") as file:
         file.write(CSV.encode())
-    assert data.read("memory://folder/t.csv").rows() == EXPECTED
+    assert reader.read("memory://folder/t.csv").rows() == EXPECTED
     assert sources.plain("memory://folder/t.csv").path == sources.plain("memory://folder/t.csv").path
 
 
@@ -118,9 +118,9 @@ def site(tmp_path: Path) -> Iterator[str]:
 
 def test_addresses_on_the_web(tmp_path: Path, site: str) -> None:
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(CSV.encode("cp1252")))
-    assert data.read(f"{site}/t.csv.gz?version=2").rows() == EXPECTED
+    assert reader.read(f"{site}/t.csv.gz?version=2").rows() == EXPECTED
     with pytest.raises(UserError, match="cannot be fetched: 404"):
-        data.read(f"{site}/absent.csv")
+        reader.read(f"{site}/absent.csv")
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_addresses_on_the_web(tmp_path: Path, site: str) -> None:
 )
 def test_addresses_that_lead_nowhere(address: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as error:
-        data.read(address)
+        reader.read(address)
     assert "\n" not in str(error.value)
 
 
@@ -167,33 +167,33 @@ def test_addresses_that_lead_nowhere(address: str, message: str) -> None:
 def test_files_that_are_no_table(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message) as error:
-        data.read(tmp_path / name)
+        reader.read(tmp_path / name)
     assert "\n" not in str(error.value)
 
 
 def test_a_sample_is_exact_and_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "BATCH_BYTES", 2_000)
+    monkeypatch.setattr(reader, "BATCH_BYTES", 2_000)
     path = tmp_path / "t.csv"
     path.write_text("x,y\n" + "".join(f"{number},{number % 3}\n" for number in range(5_000)))
-    table, rows = data.sample(path, 700, ["x"])
+    table, rows = reader.sample(path, 700, ["x"])
     numbers = table["x"].cast(pl.Int64).to_numpy()
     assert (rows, len(numbers), table.columns) == (5_000, 700, ["x"])
     assert (np.diff(numbers) > 0).all()
     assert 2_200 < numbers.mean() < 2_800
-    assert data.sample(path, 6_000)[0].equals(data.read(path))
+    assert reader.sample(path, 6_000)[0].equals(reader.read(path))
 
 
 def test_a_pipe_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "t.csv")
     with pytest.raises(UserError, match="is no file but a pipe"):
-        data.read(tmp_path / "t.csv")
+        reader.read(tmp_path / "t.csv")
 
 
 def test_json_in_other_encodings(tmp_path: Path) -> None:
     for encoding in ("utf-8-sig", "utf-16", "cp1252"):
         line = json.dumps({"name": "Zoë", "x": encoding}, ensure_ascii=False)
         (tmp_path / "t.jsonl").write_bytes(f"{line}\n".encode(encoding))
-        assert data.read(tmp_path / "t.jsonl").rows() == [("Zoë", encoding)]
+        assert reader.read(tmp_path / "t.jsonl").rows() == [("Zoë", encoding)]
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
@@ -201,13 +201,13 @@ def test_json_in_other_encodings(tmp_path: Path) -> None:
 def test_blocks_hold_every_record_once(end: str, size: int) -> None:
     lines = [f'{number},"a{end}b"' if number % 3 == 0 else f"{number},c" for number in range(40)]
     content = (end.join(lines) + end * 4).encode()
-    blocks = list(data.whole_records(io.BytesIO(content), size))
+    blocks = list(reader.whole_records(io.BytesIO(content), size))
     assert b"".join(blocks).replace(b"\r", b"") == content.rstrip().replace(b"\r", b"") + b"\n"
 
 
 def test_odd_names_in_parquet(tmp_path: Path) -> None:
     pl.DataFrame({"": [1], " a ": [2], "a": [3]}).write_parquet(tmp_path / "t.parquet")
-    assert data.read(tmp_path / "t.parquet").columns == ["column_1", "a", "a_2"]
+    assert reader.read(tmp_path / "t.parquet").columns == ["column_1", "a", "a_2"]
 
 
 def test_separators_are_told() -> None:

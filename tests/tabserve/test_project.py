@@ -1,0 +1,104 @@
+"""What a project hands over, and that nothing else of it is read."""
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tabserve.errors import UserError
+from tabserve.project import Project, handed_over, source
+from tests.tabserve.conftest import OWN, PACKAGE, SOURCE
+
+NAMES = {"pipelines", "features", "application"}
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that can be imported as `handed`."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "handed", raising=False)
+    return tmp_path / "handed.py"
+
+
+def test_a_reference_leads_to_an_object_and_its_file(module: Path) -> None:
+    module.write_text("VALUE = {'a': 1}\n")
+    assert handed_over("handed:VALUE") == {"a": 1}
+    assert source("handed:VALUE") == module
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("OTHER = 1", "handed.py has no VALUE"),
+        (
+            "raise ValueError('no such\\nname')",
+            "handed.py cannot be imported: ValueError: no such name (handed.py, line 1)",
+        ),
+        (
+            "\nimport nowhere",
+            "handed.py cannot be imported: ModuleNotFoundError: No module named 'nowhere' (handed.py, line 2)",
+        ),
+        ("import ast\nast.nothing", "AttributeError: module 'ast' has no attribute 'nothing' (handed.py, line 2)"),
+        ("def broken(:", "handed.py cannot be imported: SyntaxError: "),
+    ],
+)
+def test_what_cannot_be_imported_gets_one_line(module: Path, code: str, message: str) -> None:
+    module.write_text(code)
+    with pytest.raises(UserError, match=re.escape(message)) as error:
+        handed_over("handed:VALUE")
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_gone_gets_one_line() -> None:
+    assert source("nowhere.pipeline:pipelines") is None
+    with pytest.raises(UserError, match=r"^pipeline.py cannot be imported: ModuleNotFoundError: "):
+        handed_over("nowhere.pipeline:pipelines")
+
+
+# --- nothing else of the project is read
+
+
+def trees() -> dict[str, ast.Module]:
+    """The syntax tree of every module of the machinery."""
+    return {path.name: ast.parse(path.read_text(encoding="utf-8")) for path in (SOURCE / "tabserve").rglob("*.py")}
+
+
+def test_three_things_are_handed_over() -> None:
+    assert set(Project.__dataclass_fields__) == {"name"} | NAMES
+    asked = {
+        ast.unparse(node.args[0])
+        for tree in trees().values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in ("handed_over", "source")
+    }
+    assert asked <= {"reference"} | {f"project.{name}" for name in NAMES}
+    assert {f"project.{name}" for name in NAMES} <= asked
+
+
+def test_only_project_py_and_the_command_line_import_by_name() -> None:
+    """Whatever else a module reads of the project's package would need its name."""
+    found = {
+        (name, ast.unparse(node.func))
+        for name, tree in trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and re.search(r"import_module|resolve_name|__import__|find_spec", ast.unparse(node.func))
+    }
+    assert found == {
+        ("project.py", "pkgutil.resolve_name"),
+        ("project.py", "importlib.util.find_spec"),
+        ("cli.py", "importlib.import_module"),
+    }
+    assert PACKAGE not in "".join(map(ast.unparse, trees().values()))
+
+
+def test_the_own_package_names_what_it_hands_over(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(package)
+    project = handed_over(f"{PACKAGE}.__main__:PROJECT")
+    assert project.name == "loan-offers"
+    assert handed_over(project.features) == {}
+    assert callable(handed_over(project.pipelines))
+    assert callable(handed_over(project.application))
+    assert {path.name for path in OWN.glob("*.py")} == {"__init__.py", "__main__.py", "app.py"}
