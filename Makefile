@@ -19,13 +19,14 @@ new: .venv/.copier ## start a project: DEST=../my-model [ANSWERS=file.yml] [ARGS
 	@[ -n "$$DEST" ] || { echo 'error: say where: make new DEST=../my-model' >&2; exit 1; }
 	@$(BIN)/python tools/new.py "$$DEST" $${ANSWERS:+--answers "$$ANSWERS"} $(ARGS)
 
-test: .venv/.ready ## run all tests, or one layer: LAYER=questions|render|project|image|cluster|update
+test: .venv/.ready ## run all tests, or one layer: LAYER=tabserve|questions|render|project|image|cluster|update
 	@$(BIN)/pytest tests/$(LAYER)
 
 lint: .venv/.ready ## check style and types, also of the template's files in place
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@PYTHONPATH=template/src $(BIN)/lint-imports --no-cache
 	@$(BIN)/yamllint --strict .
 	@$(BIN)/python tools/lint_template.py
 

@@ -24,8 +24,8 @@ def main() -> None:
     project, folder = Path(sys.argv[1]), Path(sys.argv[2])
     package = next(project.glob("src/*/__main__.py")).parent.name
     table = json.loads((folder / "table.json").read_text())
-    contract = import_module(f"{package}.infer").infer(table["csv"], table["target"])
-    rows = usable_rows(package, contract, table["csv"])
+    contract = import_module("tabserve.discovery.infer").infer(table["csv"], table["target"])
+    rows = usable_rows(contract, table["csv"])
     for path in folder.glob("split-*.npz"):
         path.unlink()
     for seed in range(SEEDS if len(rows) < LARGE else SEEDS_OF_LARGE):
@@ -34,17 +34,18 @@ def main() -> None:
     (folder / "contract.json").write_text(contract.model_dump_json())
 
 
-def usable_rows(package: str, contract: Any, source: str) -> Any:
+def usable_rows(contract: Any, source: str) -> Any:
     """Positions in the file of the rows that `table.load` keeps."""
-    raw = import_module(f"{package}.data").read(source)
-    typed = import_module(f"{package}.columns").typed(contract, raw)
+    raw = import_module("tabserve.tables.reader").read(source)
+    typed = import_module("tabserve.tables.casting").typed(contract, raw)
     return (~typed.rejected & typed.table[contract.target].is_not_null()).arg_true().to_numpy()
 
 
 def trained(package: str, contract: Any, source: str, seed: int) -> dict[str, Any]:
     """The split, the target, and what the pipeline predicts of the held-out rows."""
-    table, train = import_module(f"{package}.table"), import_module(f"{package}.train")
-    outcome = train.train(contract, source, seed, TEST_SIZE, lambda _: contextlib.nullcontext())
+    table, train = import_module("tabserve.training.dataset"), import_module("tabserve.training.train")
+    pipelines = import_module(f"{package}.pipeline").pipelines
+    outcome = train.train(pipelines, contract, source, seed, TEST_SIZE, lambda _: contextlib.nullcontext())
     loaded = table.load(contract, source, train.MAX_ROWS, seed).table
     train_rows, test_rows = table.split(contract, loaded, TEST_SIZE, seed)
     if contract.task == "regression":

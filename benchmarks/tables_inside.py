@@ -59,9 +59,9 @@ def times(package: str, folder: Path) -> dict[str, float]:
     """Seconds that reading the file takes, and predicting from the ready matrix, on one core."""
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     read, table = timed(lambda: POLARS.read_csv(folder / "in.csv", infer_schema=False))
-    loaded = import_module(f"{package}.model").load(folder / "model/model.onnx", 1)
-    typed = import_module(f"{package}.columns").typed(loaded.contract, table).table
-    matrix = import_module(f"{package}.encode").encode_table(loaded.contract, typed)
+    loaded = import_module("tabserve.inference.model").load(folder / "model/model.onnx", 1)
+    typed = import_module("tabserve.tables.casting").typed(loaded.contract, table).table
+    matrix = import_module("tabserve.contract.encoding").encode_table(loaded.contract, typed)
     name = loaded.session.get_inputs()[0].name
     pieces = [matrix[start : start + PIECE] for start in range(0, len(matrix), PIECE)]
     run, _ = timed(lambda: [loaded.session.run(None, {name: rows}) for rows in pieces])

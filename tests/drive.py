@@ -1,6 +1,8 @@
 """From tables to predictions with a project's own Python: contract, training, scored file and API, table by table.
 
-    python drive.py PACKAGE JOBS.json
+    python -P drive.py PACKAGE JOBS.json
+
+Without -P, `tabserve` would be the folder of tests beside this file.
 
 Each job has a `folder`, a file's `name` in it and a `target`. It leaves `result.json` (exit code and what was printed)
 and, where that is 0, `rows.json` (the file's rows as the API takes them) and `predictions.json` (what the scored file
@@ -20,15 +22,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-
-class Project:
-    """The modules of a project's package."""
-
-    def __init__(self, package: str) -> None:
-        self.package = package
-
-    def __getattr__(self, name: str) -> Any:
-        return importlib.import_module(f"{self.package}.{name}")
+from tabserve import cli, console
+from tabserve.contract import file as contract_file
+from tabserve.contract import schema
+from tabserve.contract.model import Contract, label_text, prediction_columns
+from tabserve.project import Project, handed_over
+from tabserve.settings import ServeSettings, load
+from tabserve.tables import casting, reader
 
 
 def drive(project: Project, job: dict[str, str]) -> int:
@@ -40,13 +40,13 @@ def drive(project: Project, job: dict[str, str]) -> int:
         ["check", job["name"]],
     )
     for command in commands:
-        if code := project.cli.main(command):
+        if code := cli.main(project, command):
             return int(code)
-    contract = project.contract_file.load(Path("contract.yaml"))
-    typed = project.columns.typed(contract, project.data.read(job["name"], list(contract.features)))
-    rows = [project.train.json_row(contract, row) for row in typed.table.filter(~typed.rejected).to_dicts()]
-    scored = project.data.read("scored.csv", project.contract.prediction_columns(contract)).rows()
-    predictions = [prediction(project, contract, row) for row in scored]
+    contract = contract_file.load(Path("contract.yaml"))
+    typed = casting.typed(contract, reader.read(job["name"], list(contract.features)))
+    rows = [schema.json_row(contract, row) for row in typed.table.filter(~typed.rejected).to_dicts()]
+    scored = reader.read("scored.csv", prediction_columns(contract)).rows()
+    predictions = [prediction(contract, row) for row in scored]
     assert answers(project, rows) == predictions, "the API and the scored file differ"
     Path("rows.json").write_text(json.dumps(rows))
     Path("predictions.json").write_text(json.dumps(predictions))
@@ -57,8 +57,8 @@ def answers(project: Project, rows: Sequence[dict[str, Any]]) -> Any:
     """What the API says of the rows."""
     from starlette.testclient import TestClient
 
-    settings = project.settings.load(project.settings.ServeSettings, max_rows=len(rows))
-    with TestClient(project.server.create_app(settings)) as client:
+    settings = load(ServeSettings, max_rows=len(rows))
+    with TestClient(handed_over(project.application)(settings)) as client:
         while client.get("/readyz").status_code != 200:
             pass
         answer = client.post("/predict", json=list(rows))
@@ -66,22 +66,22 @@ def answers(project: Project, rows: Sequence[dict[str, Any]]) -> Any:
         return answer.json()["predictions"]
 
 
-def prediction(project: Project, contract: Any, row: tuple[str, ...]) -> dict[str, Any]:
+def prediction(contract: Contract, row: tuple[str, ...]) -> dict[str, Any]:
     """A row of the scored file as the API says it."""
     if contract.task == "regression":
         return {"value": float(row[0])}
-    labels = {project.contract.label_text(label): label for label in contract.classes}
+    labels = {label_text(label): label for label in contract.classes}
     return {"label": labels[row[0]], "probabilities": dict(zip(labels, map(float, row[1:]), strict=True))}
 
 
 def main() -> None:
     """Do the jobs."""
-    project = Project(sys.argv[1])
+    project: Project = importlib.import_module(f"{sys.argv[1]}.__main__").PROJECT
     for job in json.loads(Path(sys.argv[2]).read_text()):
         os.chdir(job["folder"])
         printed, errors = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
-            project.console.out.file = printed
+            console.out.file = printed
             try:
                 code = drive(project, job)
             except BaseException:

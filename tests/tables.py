@@ -346,7 +346,7 @@ def driven(project: Path, folder: Path, tables: Sequence[Hostile], processes: in
     running = []
     for number in range(processes):
         (folder / f"jobs-{number}.json").write_text(json.dumps(jobs[number::processes]))
-        command = [project / ".venv/bin/python", DRIVE, package, folder / f"jobs-{number}.json"]
+        command = [project / ".venv/bin/python", "-P", DRIVE, package, folder / f"jobs-{number}.json"]
         environment = os.environ | {"NO_COLOR": "1", "COLUMNS": "300"}
         running.append(subprocess.Popen(list(map(str, command)), env=environment))
     assert [process.wait(900) for process in running] == [0] * processes

@@ -23,8 +23,8 @@ def main() -> None:
     folder = served.FOLDER
     configured = served.project("settings").load(served.project("settings").TrainSettings)
     named = served.project("settings").load(served.project("settings").ModelSettings)
-    current = served.project("model").load(named.model)
-    contract = served.project("contract_file").load(Path("contract.yaml"))
+    current = served.project("inference.model").load(named.model)
+    contract = served.project("contract.file").load(Path("contract.yaml"))
     outcome = trained(contract, configured)
     if outcome.version != current.version:
         raise SystemExit(f"{named.model} is of other data, settings or code than are here: run `make train` first")
@@ -36,7 +36,9 @@ def main() -> None:
 
 def trained(contract: Any, configured: Any) -> Any:
     """The outcome of the project's own training."""
-    return served.project("train").train(
+    pipelines = import_module(f"{served.PACKAGE}.pipeline").pipelines
+    return served.project("training.train").train(
+        pipelines,
         contract,
         contract.data,
         configured.seed,
@@ -55,7 +57,7 @@ def save_pipeline(contract: Any, pipeline: Any, path: Path) -> None:
 
 def documents(contract: Any, table: Any) -> list[dict[str, Any]]:
     """Held-out rows as the API takes them; fewer come more than once."""
-    rows = [served.project("train").json_row(contract, row) for row in table.head(ROWS).to_dicts()]
+    rows = [served.project("contract.schema").json_row(contract, row) for row in table.head(ROWS).to_dicts()]
     return list(itertools.islice(itertools.cycle(rows), ROWS))
 
 

@@ -26,11 +26,11 @@ def loaded() -> Callable[[Sequence[Row]], list[Answer]]:
 
 def graph() -> Callable[[Sequence[Row]], list[Answer]]:
     """From the project's model file, through the code that its own server runs."""
-    model = project("model").load(FOLDER / "model.onnx")
+    model = project("inference.model").load(FOLDER / "model.onnx")
     encoder = Encoder(model.contract)
 
     def answers(rows: Sequence[Row]) -> list[Answer]:
-        found = model.predict(encoder(rows))
+        found = model.run(encoder(rows))
         labels = None if found.labels is None else found.labels.tolist()
         return described(model.contract, labels, found.numbers.tolist())
 
@@ -56,7 +56,7 @@ def described(contract: Any, labels: list[int] | None, numbers: list[list[float]
     """The answers for some rows, from the positions of their classes and their probabilities, or from their values."""
     if labels is None:
         return [{"value": value} for (value,) in numbers]
-    names = [project("contract").label_text(label) for label in contract.classes]
+    names = [project("contract.model").label_text(label) for label in contract.classes]
     return [
         {"label": contract.classes[label], "probabilities": dict(zip(names, row, strict=True))}
         for label, row in zip(labels, numbers, strict=True)
@@ -65,7 +65,7 @@ def described(contract: Any, labels: list[int] | None, numbers: list[list[float]
 
 def project(module: str) -> Any:
     """A module of the project."""
-    return import_module(f"{PACKAGE}.{module}")
+    return import_module(f"tabserve.{module}")
 
 
 class FrameEncoder:
@@ -84,7 +84,7 @@ class FrameEncoder:
 
     def blocks(self, column: Any, values: Any) -> list[Any]:
         """The matrix columns of one column."""
-        pandas, encode = import_module("pandas"), project("encode")
+        pandas, encode = import_module("pandas"), project("contract.encoding")
         if column.type == "category":
             codes = {label: code for code, label in enumerate(column.categories, start=1)}
             return [values.map(codes).fillna(len(codes) + 1).where(values.notna(), 0)]
@@ -105,7 +105,7 @@ class Encoder:
     """From rows of JSON to the matrix, through the project's own code."""
 
     def __init__(self, contract: Any) -> None:
-        self.encode = project("encode").row_encoder(contract)
+        self.encode = project("contract.encoding").row_encoder(contract)
         kinds = {name: column.type for name, column in contract.features.items()}
         self.readers = {name: READERS[kind] for name, kind in kinds.items() if kind in READERS}.items()
 

@@ -21,7 +21,7 @@ def main() -> None:
     path = served.FOLDER / "slow.onnx"
     work = int(sys.argv[1])
     path.write_bytes(slowed(model, work) if work else model.read_bytes())
-    loaded = served.project("model").load(path)
+    loaded = served.project("inference.model").load(path)
     example = loaded.metadata["example"]
     row = served.Encoder(loaded.contract)([example])
     many = import_module("numpy").repeat(row, 64, axis=0)

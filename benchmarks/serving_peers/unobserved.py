@@ -5,7 +5,6 @@ python unobserved.py PORT
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -28,12 +27,10 @@ def unobserving(observer: type[Any], observed: Any) -> type[Any]:
 
 def main() -> None:
     """Serve as `serve --port PORT` does."""
-    package = os.environ["SERVED_PACKAGE"]
-    server, process, observe, settings = (
-        import_module(f"{package}.{name}") for name in ("server", "process", "observe", "settings")
-    )
-    vars(server)["Observer"] = unobserving(observe.Observer, observe.Observed)
-    process.serve(settings.load(settings.ServeSettings, port=int(sys.argv[1])))
+    names = ("serving.app", "serving.process", "serving.observability", "settings")
+    app, process, observability, settings = (import_module(f"tabserve.{name}") for name in names)
+    vars(app)["Observer"] = unobserving(observability.Observer, observability.Observed)
+    process.serve(app.model_app, settings.load(settings.ServeSettings, port=int(sys.argv[1])))
 
 
 if __name__ == "__main__":

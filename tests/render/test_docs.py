@@ -39,10 +39,11 @@ def test_the_picture_in_the_readme_shows_what_is_there(render: Render) -> None:
     made = {"contract.yaml", "model", "reports"}
     names = {match.rstrip("/").split("/")[0] for match in re.findall(r"^[├└]── (\S+)", picture, re.MULTILINE)}
     assert all((render() / name).exists() for name in names - made)
-    lines = re.findall(r"^│   [├└]── ([a-z_, .]+?)(?:   .*)?$", picture, re.MULTILINE)
-    listed = set(re.findall(r"[a-z_]+", " ".join(lines)))
-    modules = {path.stem for path in (render() / "src/loan_offers").glob("*.py") if not path.stem.startswith("__")}
-    assert modules <= listed
+    rooms = set(re.findall(r"^│   [├└]── (\w+)/ ", picture, re.MULTILINE))
+    assert rooms == {path.name for path in (render() / "src/tabserve").iterdir() if path.is_dir()}
+    own = set(re.findall(r"^│   [├└]── (\w+[.]py) ", picture, re.MULTILINE))
+    assert own | {"__init__.py"} == {path.name for path in (render() / "src/loan_offers").iterdir()}
+    assert re.findall(r"^[│├└](?!.* [YST](?:  |$)).*", picture, re.MULTILINE) == [], "a line says not whose it is"
 
 
 def test_settings_in_the_docs_are_those_of_the_configuration(render: Render) -> None:

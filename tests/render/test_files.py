@@ -15,22 +15,14 @@ import yaml
 from tests.answers import label, pairwise
 from tests.conftest import ROOT, Render
 
-PACKAGE = (
-    *("__init__", "__main__", "batch", "batching", "body", "check", "check_page", "cli", "columns", "console"),
-    *("contract", "contract_file", "convert", "converters", "data", "dialect", "drift", "encode", "errors"),
-    *("evaluate", "export", "express", "features", "files", "goal", "guess", "health", "infer", "leakage", "model"),
-    *("observe", "openapi", "page", "pipeline", "predictor", "process", "refusals", "report", "schema", "server"),
-    *("settings", "sources", "spelling", "table", "train", "turns"),
-)
-TESTS = (
-    *("__init__", "conftest", "test_api", "test_batch", "test_batching", "test_check", "test_cli", "test_contract"),
-    *("test_express", "test_health", "test_infer", "test_manifests", "test_model", "test_size", "test_sources"),
-    *("test_tables", "test_training", "test_turns"),
-)
-TOOLS = (
-    *("check_k8s", "container", "deploy", "diagnosis", "in_place", "link_rules", "load", "manifests"),
-    *("operation_rules", "pod_rules", "size", "sizing"),
-)
+PACKAGE = ("__init__", "__main__", "app", "pipeline")
+TESTS = ("__init__", "conftest", "test_api", "test_manifests", "test_model")
+TABSERVE = ROOT / "template/src/tabserve"
+MACHINERY = {
+    f"src/tabserve/{path.relative_to(TABSERVE).as_posix()}"
+    for path in TABSERVE.rglob("*")
+    if path.is_file() and path.suffix != ".pyc"
+}
 MANIFESTS = (
     *("configmap", "deployment", "disruption-budget", "kustomization", "namespace", "network-policy"),
     *("secret.example", "service", "serviceaccount"),
@@ -59,8 +51,7 @@ ALWAYS = {
     "ruff.toml",
     *(f"src/PACKAGE/{name}.py" for name in PACKAGE),
     *(f"tests/{name}.py" for name in TESTS),
-    *(f"tools/{name}.py" for name in TOOLS),
-    "tools/cluster.sh",
+    *MACHINERY,
     *(f"k8s/{name}.yaml" for name in MANIFESTS),
     *(f"k8s/components/{name}/kustomization.yaml" for name in COMPONENTS),
     *(f"k8s/components/{name}.yaml" for name in COMPONENT_FILES),
@@ -101,12 +92,36 @@ def test_no_jinja_is_left_and_no_file_is_empty(render: Render, answers: dict[str
     for name, path in files(render(**answers)).items():
         text = path.read_text(encoding="utf-8")
         assert text.strip() or name == "tests/__init__.py", f"{name} is empty"
-        # GitHub's own ${{ }}, answers as given, and what docker takes as a format.
-        if name not in (".github/workflows/ci.yml", ".copier-answers.yml", "tools/cluster.sh", "tools/deploy.py"):
+        # GitHub's own ${{ }}, answers as given, and what docker takes as a format in tabserve.
+        if name not in (".github/workflows/ci.yml", ".copier-answers.yml") and name not in MACHINERY:
             assert not re.search(r"\{\{|\{%|\{#", text), f"{name} holds Jinja"
         if text:
             assert text.endswith("\n") and not text.endswith("\n\n"), f"{name} ends badly"
         assert not re.search(r"[ \t]+$", text, re.MULTILINE) or name == "LICENSE", f"{name} has blanks at a line's end"
+
+
+@matrix
+def test_the_machinery_is_the_same_bytes_in_every_project(render: Render, answers: dict[str, Any]) -> None:
+    project = render(**answers)
+    for name in MACHINERY:
+        assert (project / name).read_bytes() == (ROOT / "template" / name).read_bytes(), name
+
+
+def test_the_machinery_has_no_jinja_in_its_paths() -> None:
+    assert [name for name in MACHINERY if re.search(r"[{}]|[.]jinja$", name)] == []
+
+
+@matrix
+def test_what_is_yours_is_short(render: Render, answers: dict[str, Any]) -> None:
+    project = render(**answers)
+    own = [
+        path for path in project.glob("*/**/*.py") if path.is_relative_to(project / "tests") or is_own(project, path)
+    ]
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in own) <= 500
+
+
+def is_own(project: Path, path: Path) -> bool:
+    return path.is_relative_to(project / "src") and not path.is_relative_to(project / "src/tabserve")
 
 
 @matrix

@@ -33,7 +33,7 @@ def create_app(settings: ServeSettings | None = None) -> FastAPI:
 #     model_config = SettingsConfigDict(env_prefix="APP_")
 #
 #     greeting: str = "Hello"
-#     origins: list[str] = []  # sites whose pages may call the API
+#     origins: tuple[str, ...] = ()  # sites whose pages may call the API
 #
 #
 # def polite(name: str = "world") -> str:

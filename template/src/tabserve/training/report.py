@@ -30,14 +30,16 @@ SHOWN_CLASSES = 10
 
 def metrics_json(outcome: Outcome, contract: Contract) -> str:
     """Scores, baseline and parity as JSON."""
+    scores = outcome.scores
     document = {
         "task": contract.task,
         "target": contract.target,
         "model_version": outcome.version,
         "train_rows": outcome.train_rows,
         "held_out_rows": outcome.parity.rows,
-        "metrics": outcome.scores,
+        "metrics": scores,
         "baseline": outcome.baseline,
+        "better_than_baseline": [name for name, score in scores.items() if better(name, score, outcome.baseline[name])],
         "parity": {"rows": outcome.parity.rows, "largest_difference": outcome.parity.difference},
     }
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
