@@ -17,6 +17,8 @@ MOST: dict[str, float] = {}  # {"mae": 12.5}
 # Yours: rows, and the label that each must get, or the value to 5 %.
 KNOWN: list[tuple[dict[str, Any], Any]] = []  # [({"age": 57, "income": 48_000}, "yes")]
 
+FEW = 20  # held-out rows; scores of fewer say little
+
 
 def test_contract_yaml_is_the_one_of_the_model(model: Model) -> None:
     now = contract_file.load(Path("contract.yaml"))
@@ -27,7 +29,7 @@ def test_the_scores_are_good_enough(model: Model) -> None:
     report = json.loads((load(TrainSettings).reports / "metrics.json").read_text(encoding="utf-8"))
     scores = report["metrics"]
     assert report["model_version"] == model.version, "the report is of another model: run `make train`"
-    assert report["better_than_baseline"], "the model beats the trivial baseline in no score"
+    assert report["better_than_baseline"] or report["held_out_rows"] < FEW, "no score beats the trivial baseline"
     assert {name: scores[name] for name, least in LEAST.items() if scores[name] < least} == {}
     assert {name: scores[name] for name, most in MOST.items() if scores[name] > most} == {}
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import random
+import shutil
 from collections.abc import Sequence
 
 import pytest
 
+from tests.conftest import run
 from tests.heldout import differences, held_out
 from tests.project.conftest import Prepared
 from tests.tables import LEARNED, REFUSED, Driven, Hostile, driven
+
+USELESS = ("outliers.csv",)  # its model is worse than the mean, and the project's tests say so
 
 
 def named(tables: Sequence[Hostile]) -> pytest.MarkDecorator:
@@ -47,6 +52,15 @@ def test_the_held_out_rows_get_the_predictions_of_the_pipeline(results: dict[str
         rows[position] = {}
     assert expected
     assert differences(expected, found) == []
+
+
+@named(random.Random(1).sample([table for table in LEARNED if table.name not in USELESS], 4))
+def test_the_projects_own_tests_hold_for_it(results: dict[str, Driven], prepared: Prepared, table: Hostile) -> None:
+    """Without the manifests, which know no table."""
+    project, folder = prepared(), results[table.name].folder
+    shutil.copytree(project / "tests", folder / "tests", ignore=shutil.ignore_patterns("test_manifests.py"))
+    command = (str(project / ".venv/bin/python"), "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests")
+    assert " passed" in run(*command, cwd=folder)
 
 
 @named(REFUSED)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import re
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any, cast
 
 import pytest
 from fastapi.testclient import TestClient
 
+from tabserve.contract.encoding import layout
 from tabserve.errors import UserError
 from tabserve.settings import ServeSettings
 from tests.conftest import ROOT
-from tests.tabserve.conftest import OWN, Trained, example, wait_until_ready
+from tests.tabserve.conftest import OWN, Trained, example, pipelines_of, wait_until_ready
 
 RUFF = str(Path(sys.executable).with_name("ruff"))
 CODE = re.compile(r"^( *)# ?(?=from |class |def |add_hello|$|    |@)", re.MULTILINE)
@@ -92,3 +95,29 @@ def test_any_asgi_server_can_run_the_application(
     with TestClient(imported(OWN / "app.py").create_app()) as client:
         wait_until_ready(client)
         assert client.post("/predict", json=example(client)).status_code == 200
+
+
+CHANGED = {
+    "hist_gradient_boosting": {"learning_rate": 0.5, "max_iter": 7},
+    "random_forest": {"n_estimators": 7, "min_samples_leaf": 9},
+    "linear": {"alpha": 2.0},
+    "xgboost": {"n_estimators": 7, "learning_rate": 0.5, "max_depth": 2},
+    "lightgbm": {"n_estimators": 7, "learning_rate": 0.5},
+}
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+@pytest.mark.parametrize("estimator", CHANGED)
+@ONE_MODEL
+def test_pipelines_take_parameters_and_have_defaults(estimator: str, task: str, trained: Trained) -> None:
+    pipelines, columns = pipelines_of(estimator), layout(trained.contract)
+    first, *parameters = inspect.signature(pipelines).parameters.values()
+    assert [first.name, *(each.name for each in parameters[:2])] == ["task", "columns", "seed"]
+    assert {each.name for each in parameters[2:]} == set(CHANGED[estimator])
+    assert all(each.default is not inspect.Parameter.empty for each in parameters[2:])
+    ((name, usual),) = pipelines(task, columns, 3).items()
+    assert name == estimator
+    assert usual.steps[-1][1].get_params()["random_state"] == 3
+    changed = cast(Any, pipelines)(task, columns, 3, **CHANGED[estimator])[name].steps[-1][1].get_params()
+    expected = {"C": 0.5} if (estimator, task) == ("linear", "classification") else CHANGED[estimator]
+    assert {key: changed[key] for key in expected} == expected
