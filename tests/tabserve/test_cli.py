@@ -115,7 +115,7 @@ def test_mistakes_get_one_line(cli: Run, folder: Path, csv_file: Path, arguments
 
 
 @pytest.mark.parametrize(
-    ("config", "environment", "message"),
+    ("config", "variables", "message"),
     [
         ("[serve]\nport = 'x'\n", {}, "setting port ([serve] port in config.toml"),
         ("[serve]\ncolour = 'red'\n", {}, "setting colour ([serve] colour in config.toml"),
@@ -131,10 +131,10 @@ def test_mistakes_get_one_line(cli: Run, folder: Path, csv_file: Path, arguments
     ],
 )
 def test_invalid_settings_are_refused_at_start(
-    cli: Run, tmp_path: Path, config: str, environment: dict[str, str], message: str
+    cli: Run, tmp_path: Path, config: str, variables: dict[str, str], message: str
 ) -> None:
     (tmp_path / "config.toml").write_text(config)
-    _, err = cli(tmp_path, "serve", code=1, **environment)
+    _, err = cli(tmp_path, "serve", code=1, **variables)
     assert message in err
 
 
@@ -261,8 +261,8 @@ def test_sigterm_finishes_requests_in_flight(trained: Trained, tmp_path: Path, e
     port = free_port()
     environment |= {"SERVE_MODEL": str(trained.model), "SERVE_PORT": str(port)}
     command = [*CLI, "serve"]
-    log = (tmp_path / "log").open("w+")
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
+    with (tmp_path / "log").open("w+") as log:
+        process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + 20
         while get(f"http://127.0.0.1:{port}/readyz") != 200 and time.monotonic() < deadline:
