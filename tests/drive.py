@@ -26,7 +26,8 @@ from tabserve import cli, console
 from tabserve.contract import file as contract_file
 from tabserve.contract import schema
 from tabserve.contract.model import Contract, label_text, prediction_columns
-from tabserve.project import Project, handed_over
+from tabserve.project import Project
+from tabserve.references import handed_over
 from tabserve.settings import ServeSettings, load
 from tabserve.tables import casting, reader
 

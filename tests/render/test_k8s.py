@@ -41,7 +41,7 @@ def is_applied(document: dict[str, Any]) -> bool:
 
 @matrix
 def test_the_project_checks_its_own_manifests(render: Render, answers: dict[str, Any]) -> None:
-    printed = run(sys.executable, "tools/check_k8s.py", cwd=render(**answers))
+    printed = run(sys.executable, "-m", "tabserve.operations.check", cwd=render(**answers), PYTHONPATH="src")
     assert printed == "ok  k8s: the manifests agree with each other and with the application\n"
 
 
@@ -91,8 +91,8 @@ def test_every_component_builds_on_the_base(render: Render, component: str, tmp_
     built = run("kubectl", "kustomize", "k8s", cwd=project)
     (project / "built.yaml").write_text(built)
     assert built != run("kubectl", "kustomize", str(render() / "k8s"), cwd=project)
-    command = f"{sys.executable} tools/check_k8s.py - < built.yaml"
-    assert run("bash", "-c", command, cwd=project).startswith("ok ")
+    command = f"{sys.executable} -m tabserve.operations.check - < built.yaml"
+    assert run("bash", "-c", command, cwd=project, PYTHONPATH="src").startswith("ok ")
 
 
 def test_the_components_are_those(render: Render) -> None:
@@ -188,7 +188,7 @@ def test_a_cluster_is_made_with_a_registry_and_metrics(render: Render, tmp_path:
         )
         stub.chmod(0o755)
     project = render(node_port=31000)
-    printed = run("sh", "tools/cluster.sh", cwd=project, PATH=f"{tmp_path}:/usr/bin:/bin")
+    printed = run("make", "--no-print-directory", "cluster", cwd=project, PATH=f"{tmp_path}:/usr/bin:/bin")
     assert printed.splitlines()[-1] == "ok  cluster loan-offers; next: make image push deploy"
     calls = (tmp_path / "calls").read_text()
     steps = (
@@ -203,5 +203,6 @@ def test_a_cluster_is_made_with_a_registry_and_metrics(render: Render, tmp_path:
     assert "hostPort: 31000" in (tmp_path / "input").read_text()
     for program in ("docker", "kind", "kubectl"):
         (tmp_path / program).unlink()
-    told = run("/bin/sh", "tools/cluster.sh", cwd=project, code=1, PATH=str(tmp_path))
+    script = "src/tabserve/operations/cluster.sh"
+    told = run("/bin/sh", script, "loan-offers", "31000", cwd=project, code=1, PATH=str(tmp_path))
     assert told.startswith("error: docker is not installed")

@@ -97,7 +97,7 @@ def test_any_asgi_server_can_run_the_application(
         assert client.post("/predict", json=example(client)).status_code == 200
 
 
-CHANGED = {
+CHANGED: dict[str, dict[str, Any]] = {
     "hist_gradient_boosting": {"learning_rate": 0.5, "max_iter": 7},
     "random_forest": {"n_estimators": 7, "min_samples_leaf": 9},
     "linear": {"alpha": 2.0},

@@ -14,9 +14,8 @@ from each other on a busy machine.
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # as typing has it; nothing slow is imported before the command line handles signals
 if TYPE_CHECKING:
     from tabserve.inference.model import Model
 
@@ -24,7 +23,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
-def load(path: str | Path, threads: int = 1) -> Model:
+def load(path: str | os.PathLike[str], threads: int = 1) -> Model:
     """Load a model file; `predict(rows)` of what it returns takes rows as the API does.
 
     Args:
@@ -33,6 +32,8 @@ def load(path: str | Path, threads: int = 1) -> Model:
     Raises:
         UserError: the file is missing, damaged, not a model of such a project, or of a newer version.
     """
+    from pathlib import Path
+
     from tabserve.inference import model
 
     return model.load(Path(path), threads)

@@ -1,67 +1,38 @@
-"""Rules across documents: names, selectors, references, ports."""
+"""Rules across documents: names, namespaces, selectors, references, ports."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
-from tabserve.operations.manifests import Document, Manifests, Pod, at, label, name, selects, strings
+from tabserve.operations.manifests import SELECTING, Document, Manifests, Pod, at, items, label, mappings, name, twice
 from tabserve.operations.pod_rules import port_values
 
-LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-DOTTED = ("ConfigMap", "Secret")  # whose names may be DNS subdomains
-VERSIONS = {
-    "ConfigMap": "v1",
-    "CronJob": "batch/v1",
-    "Deployment": "apps/v1",
-    "Gateway": "gateway.networking.k8s.io/v1",
-    "HTTPRoute": "gateway.networking.k8s.io/v1",
-    "HorizontalPodAutoscaler": "autoscaling/v2",
-    "Ingress": "networking.k8s.io/v1",
-    "LimitRange": "v1",
-    "ResourceQuota": "v1",
-    "Role": "rbac.authorization.k8s.io/v1",
-    "RoleBinding": "rbac.authorization.k8s.io/v1",
-    "Job": "batch/v1",
-    "Namespace": "v1",
-    "NetworkPolicy": "networking.k8s.io/v1",
-    "PersistentVolumeClaim": "v1",
-    "PodDisruptionBudget": "policy/v1",
-    "Secret": "v1",
-    "Service": "v1",
-    "ServiceAccount": "v1",
-    "ServiceMonitor": "monitoring.coreos.com/v1",
-}
+NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+UNDOTTED = ("CronJob", "Deployment", "Job", "Namespace", "Service")  # kinds whose names have no dots
 CHANGING = ("app.kubernetes.io/version", "version", "pod-template-hash")
-PLACEHOLDER = re.compile(
-    r"\b(TODO|FIXME|CHANGE[_-]?ME|REPLACE[_-]?ME|PLACEHOLDER)\b|<[a-z][a-z _-]*>|\bxxx+\b", re.IGNORECASE
-)
+REFERENCES = {
+    **dict.fromkeys(("configMap", "configMapRef", "configMapKeyRef"), "ConfigMap"),
+    **dict.fromkeys(("secret", "secretRef", "secretKeyRef"), "Secret"),
+    "persistentVolumeClaim": "PersistentVolumeClaim",
+}
 NODE_PORTS = range(30_000, 32_768)
 
 
-# --- each document
-
-
-def identity(manifests: Manifests) -> Iterator[str]:
-    """Kinds, versions and names are known and legal, and nothing stands there twice."""
-    seen: set[str] = set()
+def names(manifests: Manifests) -> Iterator[str]:
+    """Names are valid and unique, and no file that is applied has the values of a Secret."""
     for document in manifests.documents:
-        kind, known = str(document.get("kind")), VERSIONS.get(str(document.get("kind")))
-        if known is None:
-            yield f"{label(document)}: unknown kind {kind!r}; add it to VERSIONS in {__name__} if it is meant"
-        elif document.get("apiVersion") != known:
-            yield f"{label(document)}: apiVersion {document.get('apiVersion')!r} should be {known}"
-        parts = name(document).split(".") if kind in DOTTED else [name(document)]
-        if not all(LABEL.fullmatch(part) for part in parts):
-            yield f"{label(document)}: metadata.name {name(document)!r} is no RFC 1123 label"
-        if label(document) in seen:
-            yield f"{label(document)} stands there twice"
-        seen.add(label(document))
+        parts = [name(document)] if document["kind"] in UNDOTTED else name(document).split(".")
+        if not all(map(NAME.fullmatch, parts)):
+            yield f"{label(document)}: metadata.name must be up to 63 of a-z, 0-9 and -"
+    yield from (f"{document} is defined twice" for document in twice(map(label, manifests.documents)))
+    for document in manifests.of("Secret"):
+        yield f"{label(document)}: the values of a Secret must not be in git; see secret.example.yaml"
 
 
 def namespaces(manifests: Manifests) -> Iterator[str]:
-    """There is one namespace, it admits restricted pods only, and everything is in it."""
+    """There is one namespace, it admits restricted pods only, and no document is in another one."""
     found = manifests.of("Namespace")
     if len(found) != 1:
         yield f"there must be one Namespace, not {len(found)}"
@@ -69,166 +40,115 @@ def namespaces(manifests: Manifests) -> Iterator[str]:
     if at(found[0], "metadata", "labels", "pod-security.kubernetes.io/enforce") != "restricted":
         yield f"{label(found[0])}: the label pod-security.kubernetes.io/enforce must be restricted"
     for document in manifests.documents:
-        namespace = at(document, "metadata", "namespace")
-        if document is not found[0] and namespace != name(found[0]):
-            yield f"{label(document)}: namespace {namespace!r} should be {name(found[0])!r}"
-
-
-def placeholders(manifests: Manifests) -> Iterator[str]:
-    """No text is waiting to be replaced."""
-    for document in manifests.documents:
-        for text in strings({**document, "metadata": {"name": name(document)}}):
-            if found := PLACEHOLDER.search(text):
-                yield f"{label(document)}: {found[0]!r} is a placeholder: put the real value there"
-
-
-def secrets(manifests: Manifests) -> Iterator[str]:
-    """Values of secrets are never in files that are applied."""
-    for document in manifests.of("Secret"):
-        yield f"{label(document)}: the values of a Secret must not be in git; see secret.example.yaml"
-
-
-# --- selectors
+        if (other := at(document, "metadata", "namespace")) not in (None, name(found[0])):
+            yield f"{label(document)}: namespace {other!r} should be {name(found[0])!r}"
 
 
 def selectors(manifests: Manifests) -> Iterator[str]:
-    """Every selector finds pods, by labels that never change."""
-    for document in manifests.documents:
-        for where, selector in _selectors(document):
-            pods = manifests.pods
-            if document.get("kind") in ("Deployment",):
-                pods = [pod for pod in pods if pod.owner == label(document)]
-            if not any(selects(selector, pod) for pod in pods):
-                yield f"{label(document)}: {where} {dict(selector)} finds no pod of these manifests"
-            yield from (
-                f"{label(document)}: {where} holds {key!r}, which changes with a release; a selector cannot"
-                for key in CHANGING
-                if key in selector
-            )
+    """Every selector matches pods, by labels that never change; that of a Deployment matches its own."""
+    for owner, where, selector in _selectors(manifests):
+        labels = selector.get("matchLabels", selector) or {}
+        own = where == "selector" and owner.startswith(SELECTING)
+        pods = [pod for pod in manifests.selected(labels) if pod.owner == owner or not own]
+        if not pods and "matchExpressions" not in selector:
+            yield f"{owner}: {where} {labels} matches no pod in these manifests"
+        for key in (key for key in CHANGING if key in labels):
+            yield f"{owner}: {where} contains {key!r}, which changes with a release; a selector must not"
 
 
-def _selectors(document: Document) -> Iterator[tuple[str, Mapping[str, str]]]:
-    kind, spec = document.get("kind"), document.get("spec") or {}
-    if kind in ("Deployment", "PodDisruptionBudget") and not at(spec, "selector", "matchExpressions"):
-        yield "selector", at(spec, "selector", "matchLabels") or {}
-    if kind == "Service":
-        yield "selector", spec.get("selector") or {}
-    if kind == "NetworkPolicy" and spec.get("podSelector"):
-        yield "podSelector", at(spec, "podSelector", "matchLabels") or {}
-    for constraint in at(document, "spec", "template", "spec", "topologySpreadConstraints") or ():
-        yield "topologySpreadConstraints", at(constraint, "labelSelector", "matchLabels") or {}
-
-
-# --- references
+def _selectors(manifests: Manifests) -> Iterator[tuple[str, str, Document]]:
+    for document in manifests.of(*SELECTING, "PodDisruptionBudget", "Service"):
+        yield label(document), "selector", at(document, "spec", "selector") or {}
+    for policy in manifests.of("NetworkPolicy"):
+        if selector := at(policy, "spec", "podSelector"):
+            yield label(policy), "podSelector", selector
+    for pod in manifests.pods:
+        for constraint in items(pod.spec, "topologySpreadConstraints"):
+            yield pod.owner, "topologySpreadConstraints", constraint.get("labelSelector") or {}
 
 
 def references(manifests: Manifests) -> Iterator[str]:
-    """What a pod refers to is there: service account, ConfigMaps and their keys, secrets."""
-    accounts = {name(document) for document in manifests.of("ServiceAccount")}
+    """What a pod refers to exists: service account, ConfigMaps, Secrets and their keys, claims."""
     for pod in manifests.pods:
-        account = pod.spec.get("serviceAccountName")
-        if account not in accounts:
-            yield f"{pod.owner}: there is no ServiceAccount {account!r}"
-        for kind, target, key, optional in references_of(pod):
-            yield from (f"{pod.owner}: {problem}" for problem in _missing(manifests, kind, target, key, optional))
+        problems = (_missing(manifests, *reference) for reference in references_of(pod))
+        yield from (f"{pod.owner}: {problem}" for problem in problems if problem)
 
 
-def _missing(manifests: Manifests, kind: str, target: str, key: str | None, optional: bool) -> Iterator[str]:
-    # The values of secrets are made by hand: the example says which secrets there may be.
-    known = manifests.of(kind) if kind == "ConfigMap" else [d for d in manifests.examples if d.get("kind") == kind]
-    found = next((document for document in known if name(document) == target), None)
-    if found is None and not (optional and kind == "ConfigMap"):
-        yield f"there is no {kind} {target!r}{' in secret.example.yaml' if kind == 'Secret' else ''}"
-    elif found is not None and key and key not in {**(found.get("data") or {}), **(found.get("stringData") or {})}:
-        yield f"{kind} {target!r} has no key {key!r}"
+def _missing(manifests: Manifests, kind: str, target: str, key: str | None, optional: bool) -> str:
+    known = Manifests(manifests.examples).named(kind)
+    if kind != "Secret":  # the values of secrets are not in git: the example says which ones there are
+        known |= manifests.named(kind)
+    if target in known:
+        data = {**(known[target].get("data") or {}), **(known[target].get("stringData") or {})}
+        return f"{kind} {target!r} has no key {key!r}" if key and key not in data else ""
+    if (optional and kind == "ConfigMap") or (kind == "PersistentVolumeClaim" and not known):
+        return ""  # where the manifests have no claim, all of them are made by hand
+    return f"there is no {kind} {target!r}{' in secret.example.yaml' if kind == 'Secret' else ''}"
 
 
 def references_of(pod: Pod) -> Iterator[tuple[str, str, str | None, bool]]:
-    """Kind, name, key and whether it may be absent, for each ConfigMap and Secret that a pod names."""
-    kinds = {"configMap": "ConfigMap", "secret": "Secret"}
-    for container in pod.containers:
-        for item in container.get("envFrom") or ():
-            for short, kind in kinds.items():
-                if source := item.get(f"{short}Ref"):
-                    yield kind, str(source.get("name")), None, bool(source.get("optional"))
-        for item in container.get("env") or ():
-            for short, kind in kinds.items():
-                if source := at(item, "valueFrom", f"{short}KeyRef"):
-                    yield kind, str(source.get("name")), str(source.get("key")), bool(source.get("optional"))
-    for volume in pod.spec.get("volumes") or ():
-        for short, kind in kinds.items():
-            if source := volume.get(short):
-                target = source.get("name") or source.get("secretName")
-                yield kind, str(target), None, bool(source.get("optional"))
-
-
-# --- ports
+    """Kind, name, key and whether it is optional, for each thing that a pod names."""
+    yield "ServiceAccount", pod.spec.get("serviceAccountName") or "default", None, False
+    for short, source in mappings(pod.spec):
+        if kind := REFERENCES.get(short):
+            target = next((str(source[key]) for key in ("name", "secretName", "claimName") if key in source), "")
+            yield kind, target, source.get("key"), bool(source.get("optional"))
 
 
 def services(manifests: Manifests) -> Iterator[str]:
-    """Services lead to ports that their pods have."""
+    """Services lead to ports that their pods have, and not to jobs."""
     for service in manifests.of("Service"):
-        spec = service.get("spec") or {}
-        for port in spec.get("ports") or ():
-            target = port.get("targetPort", port.get("port"))
-            pods = [pod for pod in manifests.pods if selects(spec.get("selector") or {}, pod)]
-            for pod in (pod for pod in pods if pod.kind != "Deployment"):
-                yield f"{label(service)}: it would send requests to {pod.owner}: give that other labels"
-            if pods and not any(target in port_values(c) for pod in pods for c in pod.containers):
-                yield f"{label(service)}: the pods have no port {target!r}"
-            if "nodePort" in port and spec.get("type") not in ("NodePort", "LoadBalancer"):
-                yield f"{label(service)}: nodePort needs type NodePort or LoadBalancer, not {spec.get('type')}"
-            if "nodePort" in port and port["nodePort"] not in NODE_PORTS:
-                yield f"{label(service)}: nodePort {port['nodePort']} must be from 30000 to 32767"
-
-
-def backends(manifests: Manifests) -> Iterator[str]:
-    """Ingresses, routes and monitors lead to services and ports that are there."""
-    ports = {name(s): list(at(s, "spec", "ports") or ()) for s in manifests.of("Service")}
-    for owner, service, port in _backends(manifests):
-        if service not in ports:
-            yield f"{owner}: there is no Service {service!r}"
-        elif port not in {value for item in ports[service] for value in (item.get("name"), item.get("port"))}:
-            yield f"{owner}: Service {service!r} has no port {port!r}"
-    for monitor in manifests.of("ServiceMonitor"):
-        wanted = at(monitor, "spec", "selector", "matchLabels") or {}
-        found = [s for s in manifests.of("Service") if wanted.items() <= (at(s, "metadata", "labels") or {}).items()]
-        names = {port.get("name") for service in found for port in ports[name(service)]}
-        for endpoint in at(monitor, "spec", "endpoints") or ():
-            if not wanted or endpoint.get("port") not in names:
-                yield f"{label(monitor)}: no Service with the labels {wanted} has a port {endpoint.get('port')!r}"
-            if endpoint.get("path") not in manifests.routes:
-                yield f"{label(monitor)}: the application has no path {endpoint.get('path')!r}"
-
-
-def _backends(manifests: Manifests) -> Iterator[tuple[str, Any, Any]]:
-    for ingress in manifests.of("Ingress"):
-        for rule in at(ingress, "spec", "rules") or ():
-            for path in at(rule, "http", "paths") or ():
-                service = at(path, "backend", "service") or {}
-                port = service.get("port") or {}
-                yield label(ingress), service.get("name"), port.get("name", port.get("number"))
-    for route in manifests.of("HTTPRoute"):
-        for rule in at(route, "spec", "rules") or ():
-            for backend in rule.get("backendRefs") or ():
-                yield label(route), backend.get("name"), backend.get("port")
+        kind, pods = at(service, "spec", "type"), manifests.selected(at(service, "spec", "selector") or {})
+        for pod in (pod for pod in pods if pod.kind in ("Job", "CronJob")):
+            yield f"{label(service)}: it would send requests to {pod.owner}: give that other labels"
+        for port in items(service, "spec", "ports"):
+            yield from _closed(service, pods, port.get("targetPort") or port["port"])
+            if (number := port.get("nodePort")) and kind not in ("NodePort", "LoadBalancer"):
+                yield f"{label(service)}: nodePort needs type NodePort or LoadBalancer, not {kind}"
+            if number and number not in NODE_PORTS:
+                yield f"{label(service)}: nodePort {number} must be from 30000 to 32767"
 
 
 def policies(manifests: Manifests) -> Iterator[str]:
     """Network policies open ports that the pods have."""
     for policy in manifests.of("NetworkPolicy"):
-        selector = at(policy, "spec", "podSelector", "matchLabels") or {}
-        pods = [pod for pod in manifests.pods if not selector or selects(selector, pod)]
-        for rule in at(policy, "spec", "ingress") or ():
-            for port in rule.get("ports") or ():
-                if not any(port.get("port") in port_values(c) for pod in pods for c in pod.containers):
-                    yield f"{label(policy)}: the pods have no port {port.get('port')!r}"
+        selector = at(policy, "spec", "podSelector", "matchLabels")
+        pods = manifests.selected(selector) if selector else manifests.pods
+        for port in (found.get("port") for key, found in mappings(at(policy, "spec", "ingress")) if key == "ports"):
+            yield from _closed(policy, pods, port)
 
 
-RULES = (identity, namespaces, placeholders, secrets, selectors, references, services, backends, policies)
+def _closed(document: Document, pods: list[Pod], port: Any) -> Iterator[str]:
+    if pods and not any(port in port_values(container) for pod in pods for container in pod.containers):
+        yield f"{label(document)}: the pods have no port {port!r}"
 
 
-def check(manifests: Manifests) -> Iterator[str]:
-    """All rules."""
-    for rule in RULES:
-        yield from rule(manifests)
+def backends(manifests: Manifests) -> Iterator[str]:
+    """Ingresses and routes lead to services and ports that exist."""
+    services = {name(each): items(each, "spec", "ports") for each in manifests.of("Service")}
+    for document in manifests.of("Ingress", "HTTPRoute"):
+        for found in (found for key, found in mappings(document) if key in ("service", "backendRefs")):
+            service, port = str(found.get("name")), found.get("port")
+            port = port.get("name", port.get("number")) if isinstance(port, dict) else port
+            if service not in services:
+                yield f"{label(document)}: there is no Service {service!r}"
+            elif port not in [each.get(key) for each in services[service] for key in ("name", "port")]:
+                yield f"{label(document)}: Service {service!r} has no port {port!r}"
+
+
+def monitors(manifests: Manifests) -> Iterator[str]:
+    """Monitors find a service with their port, and read a path that the application serves."""
+    for monitor in manifests.of("ServiceMonitor"):
+        selector = at(monitor, "spec", "selector", "matchLabels")
+        wanted = selector if isinstance(selector, dict) else {}
+        services = [s for s in manifests.of("Service") if wanted.items() <= (at(s, "metadata", "labels") or {}).items()]
+        ports = [port.get("name") for service in services for port in items(service, "spec", "ports")]
+        for endpoint in items(monitor, "spec", "endpoints"):
+            port, path = endpoint.get("port"), str(endpoint.get("path", "/metrics"))
+            if not wanted or port not in ports:
+                yield f"{label(monitor)}: no Service with the labels {wanted} has a port {port!r}"
+            if path not in manifests.routes:
+                yield f"{label(monitor)}: the application has no path {path!r}"
+
+
+RULES = (names, namespaces, selectors, references, services, policies, backends, monitors)

@@ -1,9 +1,12 @@
-"""Kubernetes manifests as plain data: reading them, and finding the pods in them."""
+"""Kubernetes manifests as plain data: reading them, and finding the pod templates in them."""
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,33 +16,24 @@ import yaml
 Document = dict[str, Any]
 
 SERVER = "server"  # the container that `make deploy` gives the image
-KUSTOMIZE = "kustomize.config.k8s.io/"
-TEMPLATES = {
-    "Deployment": ("spec", "template"),
-    "Job": ("spec", "template"),
+STANDARD_INPUT = Path("-")
+SELECTING = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet")  # kinds with a selector for their own pods
+TEMPLATES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys((*SELECTING, "Job"), ("spec", "template")),
     "CronJob": ("spec", "jobTemplate", "spec", "template"),
+    "Pod": (),
 }
-UNITS = {"": 1.0, "n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18} | {
-    "Ki": 2.0**10,
-    "Mi": 2.0**20,
-    "Gi": 2.0**30,
-    "Ti": 2.0**40,
-    "Pi": 2.0**50,
-    "Ei": 2.0**60,
+UNITS = {
+    **{"n": 1e-9, "u": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3},
+    **{letter: 1e3**power for power, letter in enumerate("MGTPE", 2)},
+    **{f"{letter}i": 2.0 ** (10 * power) for power, letter in enumerate("KMGTPE", 1)},
 }
-QUANTITY = re.compile(r"((?:\d+(?:\.\d*)?|\.\d+)(?:e\d+)?)(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?")
+QUANTITY = re.compile(rf"((?:\d+(?:\.\d*)?|\.\d+)(?:e\d+)?)({'|'.join(UNITS)})")
 
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod template, and where it stands.
-
-    Attributes:
-        owner: the document that it is part of, as `kind/name`.
-        kind: of the owner.
-        labels: of the pods.
-        spec: of the pods.
-    """
+    """A pod template, and the `Kind/name` and kind of the document that it is part of."""
 
     owner: str
     kind: str
@@ -47,42 +41,39 @@ class Pod:
     spec: Mapping[str, Any]
 
     @property
-    def containers(self) -> list[Mapping[str, Any]]:
-        """All containers, those that run first included."""
-        return [*(self.spec.get("initContainers") or ()), *(self.spec.get("containers") or ())]
+    def containers(self) -> list[Document]:
+        """All containers, including init containers."""
+        return [*items(self.spec, "initContainers"), *items(self.spec, "containers")]
 
 
 @dataclass(frozen=True)
 class Manifests:
-    """Everything that is applied together.
-
-    Attributes:
-        documents: the applied documents.
-        examples: documents that are not applied; they name what else the cluster may hold, as `secret.example.yaml`.
-        routes: the paths that the application answers.
-    """
+    """Everything that is applied together, examples of what else the cluster may hold, and the application's paths."""
 
     documents: list[Document]
     examples: list[Document] = field(default_factory=list)
     routes: frozenset[str] = frozenset()
 
-    def of(self, kind: str) -> list[Document]:
-        """The documents of a kind."""
-        return [document for document in self.documents if document.get("kind") == kind]
+    def of(self, *kinds: str) -> list[Document]:
+        """The documents of some kinds."""
+        return [document for document in self.documents if document.get("kind") in kinds]
+
+    def named(self, kind: str) -> dict[str, Document]:
+        """The documents of a kind by name."""
+        return {name(document): document for document in self.of(kind)}
 
     @property
     def pods(self) -> list[Pod]:
         """The pod templates of all documents."""
-        return [pod for document in self.documents if (pod := pod_of(document))]
+        return [_pod(document, at(document, *TEMPLATES[document["kind"]]) or {}) for document in self.of(*TEMPLATES)]
+
+    def selected(self, labels: Mapping[str, str]) -> list[Pod]:
+        """The pods that have all these labels; none where there are no labels."""
+        return [pod for pod in self.pods if labels and labels.items() <= pod.labels.items()]
 
 
-def pod_of(document: Document) -> Pod | None:
-    """The pod template of a document, if it has one."""
-    path = TEMPLATES.get(document.get("kind", ""))
-    if path is None:
-        return None
-    template = at(document, *path) or {}
-    return Pod(label(document), document["kind"], at(template, "metadata", "labels") or {}, template.get("spec") or {})
+def _pod(owner: Document, template: Document) -> Pod:
+    return Pod(label(owner), owner["kind"], at(template, "metadata", "labels") or {}, template.get("spec") or {})
 
 
 def at(document: Any, *path: str) -> Any:
@@ -94,9 +85,25 @@ def at(document: Any, *path: str) -> Any:
     return document
 
 
+def items(document: Any, *path: str) -> list[Document]:
+    """The mappings in the list under a path of keys; none where there is no list."""
+    found = at(document, *path)
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+
+
+def mappings(value: Any, key: str = "") -> Iterator[tuple[str, Document]]:
+    """Each mapping in a document, however deep, with its key or that of its list."""
+    if isinstance(value, dict):
+        yield key, value
+        for inner, held in value.items():
+            yield from mappings(held, inner)
+    for item in value if isinstance(value, list) else ():
+        yield from mappings(item, key)
+
+
 def label(document: Document) -> str:
-    """`kind/name`, as kubectl writes it."""
-    return f"{str(document.get('kind', '?')).lower()}/{at(document, 'metadata', 'name') or '?'}"
+    """`Kind/name`."""
+    return f"{document.get('kind') or '?'}/{at(document, 'metadata', 'name') or '?'}"
 
 
 def name(document: Document) -> str:
@@ -104,70 +111,56 @@ def name(document: Document) -> str:
     return str(at(document, "metadata", "name"))
 
 
-def selects(selector: Mapping[str, str], pod: Pod) -> bool:
-    """Whether the labels of a selector are all on the pods."""
-    return bool(selector) and all(pod.labels.get(key) == value for key, value in selector.items())
+def twice(values: Iterable[Hashable]) -> list[Hashable]:
+    """The values that occur more than once."""
+    return [value for value, count in Counter(values).items() if count > 1]
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """`; did you mean ...?` where a known word is similar."""
+    found = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {found[0]}?" if found else ""
 
 
 def quantity(value: Any) -> float | None:
-    """A Kubernetes quantity as a number, or None where it is none.
+    """A Kubernetes quantity as a number, or None where it is not a valid one.
 
     Source: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
     """
     found = QUANTITY.fullmatch(str(value))
-    return float(found[1]) * UNITS[found[2] or ""] if found else None
+    return float(found[1]) * UNITS[found[2]] if found else None
+
+
+def settings_of(manifests: Manifests, container: Mapping[str, Any]) -> dict[str, str]:
+    """The variables that a container gets from ConfigMaps, overridden by its own."""
+    maps = manifests.named("ConfigMap")
+    names = [at(item, "configMapRef", "name") for item in items(container, "envFrom")]
+    found = {key: value for each in names if each in maps for key, value in (maps[each].get("data") or {}).items()}
+    return found | {item["name"]: item["value"] for item in items(container, "env") if "value" in item}
 
 
 def read(paths: Iterable[Path]) -> tuple[list[Document], list[str]]:
-    """The documents of YAML files, and what is wrong with the files."""
+    """The documents of YAML files, and the problems with the files."""
     documents: list[Document] = []
     problems: list[str] = []
     for path in paths:
         try:
-            parsed = list(yaml.load_all(path.read_text(encoding="utf-8"), Loader=StrictLoader))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            problems.append(f"{path}: no valid YAML: {' '.join(str(error).split())}")
-            continue
-        problems += [f"{path}: a document that is no mapping" for item in parsed if not isinstance(item, dict)]
-        documents += [item for item in parsed if isinstance(item, dict)]
+            content = sys.stdin.buffer.read() if path == STANDARD_INPUT else path.read_bytes()
+            found = [document for document in yaml.load_all(content, Loader=StrictLoader) if document is not None]
+            documents += [document for document in found if isinstance(document, dict)]
+            problems += [f"{path}: each document must be a mapping" for item in found if not isinstance(item, dict)]
+        except FileNotFoundError:
+            problems.append(f"{path} is missing")
+        except yaml.YAMLError as error:
+            problems.append(f"{path}: not valid YAML: {' '.join(str(error).split())}")
     return documents, problems
 
 
 class StrictLoader(yaml.SafeLoader):
-    """YAML forbids a key that stands twice in a mapping; PyYAML would let the last one win."""
+    """Refuses a key that occurs twice in a mapping, as YAML does; in PyYAML the last one wins."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping.
-
-        Raises:
-            yaml.YAMLError: a key stands twice.
-        """
-        keys = [key.value for key, _ in node.value]
-        if twice := next((key for key in keys if keys.count(key) > 1), None):
-            raise yaml.constructor.ConstructorError(None, None, f"{twice!r} stands here twice", node.start_mark)
+        """The mapping."""
+        if again := twice(key.value for key, _ in node.value):
+            raise yaml.constructor.ConstructorError(None, None, f"duplicate key {again[0]!r}", node.start_mark)
         return super().construct_mapping(node, deep)
-
-
-def is_kustomize(document: Document) -> bool:
-    """Whether a document steers kustomize and is not applied."""
-    return str(document.get("apiVersion", "")).startswith(KUSTOMIZE)
-
-
-def settings_of(manifests: Manifests, container: Mapping[str, Any]) -> dict[str, str]:
-    """The variables that a container gets from ConfigMaps, and those of its own, which win."""
-    names = [at(item, "configMapRef", "name") for item in container.get("envFrom") or ()]
-    maps = [document.get("data") or {} for document in manifests.of("ConfigMap") if name(document) in names]
-    own = {str(item.get("name")): item["value"] for item in container.get("env") or () if "value" in item}
-    return {key: value for data in maps for key, value in data.items()} | own
-
-
-def strings(value: Any) -> Iterator[str]:
-    """Every text in a document."""
-    if isinstance(value, Mapping):
-        for inner in value.values():
-            yield from strings(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from strings(inner)
-    elif isinstance(value, str):
-        yield value

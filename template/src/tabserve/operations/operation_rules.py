@@ -1,156 +1,140 @@
-"""Rules for what runs: settings, stopping, rollouts, scaling, jobs."""
+"""Rules for what runs: settings, stopping, rollouts, jobs, scaling."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 
-from tabserve.operations.manifests import Document, Manifests, Pod, at, label, name, quantity, settings_of
+from tabserve.errors import UserError
+from tabserve.operations.manifests import Document, Manifests, Pod, at, items, label, quantity, settings_of, suggestion
+from tabserve.operations.pod_rules import PRESENT, Container, Fields, wrong_fields
+from tabserve.settings import ServeSettings, load
 
-SCHEDULE = re.compile(r"[\d*?/,A-Za-z-]+( [\d*?/,A-Za-z-]+){4}|@(yearly|annually|monthly|weekly|daily|midnight|hourly)")
-UNLIMITED = 1_000.0
+SETTINGS = {f"SERVE_{field}".upper(): field for field in ServeSettings.model_fields}
+SCHEDULE = r"[\d*?/,A-Za-z-]+( [\d*?/,A-Za-z-]+){4}|@(yearly|annually|monthly|weekly|daily|midnight|hourly)"
+JOB: Fields = (
+    ("ttlSecondsAfterFinished", PRESENT, "is missing: finished jobs would stay for ever"),
+    ("activeDeadlineSeconds", PRESENT, "is missing: a job that hangs would run for ever"),
+    ("template.spec.restartPolicy", "Never|OnFailure", "must be Never or OnFailure"),
+)
+CRON_JOB: Fields = (
+    ("concurrencyPolicy", "Forbid", "must be Forbid: two runs would write the same files"),
+    ("schedule", SCHEDULE, "must have five fields, as in 30 2 * * *"),
+    *((f"jobTemplate.spec.{path}", pattern, must) for path, pattern, must in JOB),
+)
+DEPLOYMENT: Fields = (
+    ("strategy.rollingUpdate.maxUnavailable", "0%?", "must be 0: good pods stay until new ones serve"),
+    ("progressDeadlineSeconds", PRESENT, "is missing: a bad release would wait for ten minutes"),
+)
 
 
-# --- servers
+def settings(manifests: Manifests) -> Iterator[str]:
+    """The server knows each setting, accepts its value, and gets no secret from git."""
+    given = [(label(document), document.get("data") or {}) for document in manifests.of("ConfigMap")]
+    for pod in manifests.pods:
+        given += [(pod.owner, {item["name"]: item.get("value")}) for c in pod.containers for item in items(c, "env")]
+    for where, values in given:
+        for key, value in values.items():
+            if str(key).startswith("SERVE_") and value is not None and (problem := _setting_problem(key, value)):
+                yield f"{where}: {problem}"
 
 
-def configuration(manifests: Manifests) -> Iterator[str]:
-    """Values of ConfigMaps are text."""
-    for document in manifests.of("ConfigMap"):
-        for key, value in (document.get("data") or {}).items():
-            if not isinstance(value, str):
-                yield f"{label(document)}: the value of {key!r} must be text: put it in quotes"
+def _setting_problem(key: str, value: str) -> str:
+    if key == "SERVE_API_KEY":
+        return f"{key} is a secret and must not be in git; see secret.example.yaml"
+    if key not in SETTINGS:
+        return f"the server has no setting {key}{suggestion(key, SETTINGS)}"
+    try:
+        load(ServeSettings, **{SETTINGS[key]: value})
+    except UserError as error:
+        option, _, message = str(error).partition(": ")
+        return f"{key}: {message}" if option == f"--{SETTINGS[key].replace('_', '-')}" else ""  # else config.toml's
+    return ""
 
 
 def servers(manifests: Manifests) -> Iterator[str]:
-    """Port, threads and time to stop agree with the settings in the ConfigMap."""
-    for pod in manifests.pods:
-        if pod.kind == "Deployment":
-            for container in pod.spec.get("containers") or ():
-                settings = settings_of(manifests, container)
-                found = (*_port(container, settings), *_threads(container, settings), *_stop(pod, container, settings))
-                yield from (f"{pod.owner}: {problem}" for problem in found)
+    """Port, threads and time to stop agree with the settings."""
+    for pod in (pod for pod in manifests.pods if pod.kind == "Deployment"):
+        for container in items(pod.spec, "containers"):
+            found = _server_problems(pod, container, settings_of(manifests, container))
+            yield from (f"{pod.owner}: {problem}" for problem in found)
 
 
-def _port(container: Mapping[str, Any], settings: Mapping[str, str]) -> Iterator[str]:
-    numbers = [str(port.get("containerPort")) for port in container.get("ports") or ()]
-    if "SERVE_PORT" in settings and str(settings["SERVE_PORT"]) not in numbers:
-        yield f"the server listens on SERVE_PORT {settings['SERVE_PORT']}, the container on {', '.join(numbers)}"
-
-
-def _threads(container: Mapping[str, Any], settings: Mapping[str, str]) -> Iterator[str]:
-    cores = quantity(at(container, "resources", "limits", "cpu")) or UNLIMITED
-    threads = str(settings.get("SERVE_THREADS", 1))
-    if not threads.isdecimal() or int(threads) > max(cores, 1):
+def _server_problems(pod: Pod, container: Container, settings: Mapping[str, str]) -> Iterator[str]:
+    ports = [str(port["containerPort"]) for port in items(container, "ports")]
+    if (port := settings.get("SERVE_PORT")) and port not in ports:
+        yield f"the server listens on SERVE_PORT {port}, the container on {', '.join(ports)}"
+    cores, threads = quantity(at(container, "resources", "limits", "cpu")), _number(settings, "SERVE_THREADS")
+    if cores is not None and threads > max(cores, 1):
         yield f"SERVE_THREADS {threads} is more than the {cores:g} cores that the CPU limit allows"
-
-
-def _stop(pod: Pod, container: Mapping[str, Any], settings: Mapping[str, str]) -> Iterator[str]:
-    if not container.get("ports"):
-        return  # a sidecar
+    if not ports:
+        return  # a sidecar gets no requests
     wait = at(container, "lifecycle", "preStop", "sleep", "seconds")
     if not at(container, "lifecycle", "preStop") or wait == 0:
         yield "lifecycle.preStop.sleep is missing: requests would reach a server that is gone"
-    grace = str(settings.get("SERVE_GRACE_SECONDS", 20))
-    if not grace.isdecimal():
-        yield f"SERVE_GRACE_SECONDS must be a number of seconds, not {grace}"
-        return
-    needed = int(grace) + (wait or 0)
-    given = pod.spec.get("terminationGracePeriodSeconds")
+    needed, given = (
+        _number(settings, "SERVE_GRACE_SECONDS") + (wait or 0),
+        pod.spec.get("terminationGracePeriodSeconds"),
+    )
     if (30 if given is None else given) <= needed:
         yield f"terminationGracePeriodSeconds must be above preStop and SERVE_GRACE_SECONDS together, {needed} s"
 
 
-def rollouts(manifests: Manifests) -> Iterator[str]:
-    """A bad release never takes good pods away, and does not hang for ever."""
-    for deployment in manifests.of("Deployment"):
-        spec = deployment.get("spec") or {}
-        if at(spec, "strategy", "rollingUpdate", "maxUnavailable") not in (0, "0%"):
-            yield f"{label(deployment)}: rollingUpdate.maxUnavailable must be 0: good pods stay until new ones serve"
-        if not spec.get("progressDeadlineSeconds"):
-            yield f"{label(deployment)}: progressDeadlineSeconds is missing: a bad release would wait for ten minutes"
+def _number(settings: Mapping[str, str], key: str) -> int:
+    text = settings.get(key) or ""
+    return int(text if text.isdecimal() else ServeSettings.model_fields[SETTINGS[key]].default)
 
 
-# --- scaling
+def specs(manifests: Manifests) -> Iterator[str]:
+    """A bad release never removes good pods, and ends; jobs end, are removed, and do not overlap."""
+    for kind, fields in (("Deployment", DEPLOYMENT), ("Job", JOB), ("CronJob", CRON_JOB)):
+        for document in manifests.of(kind):
+            yield from (f"{label(document)}: {problem}" for problem in wrong_fields(document.get("spec"), fields))
 
 
 def autoscalers(manifests: Manifests) -> Iterator[str]:
-    """Autoscalers have a target that they can measure, and that does not set its own number of pods."""
-    deployments = {name(document): document for document in manifests.of("Deployment")}
+    """Autoscalers have a Deployment whose use they can measure, and which does not set its own number of pods."""
     for scaler in manifests.of("HorizontalPodAutoscaler"):
-        spec = scaler.get("spec") or {}
-        least, most = spec.get("minReplicas", 1), spec.get("maxReplicas", 0)
+        spec, reference = scaler.get("spec") or {}, at(scaler, "spec", "scaleTargetRef") or {}
+        least, most = spec.get("minReplicas") or 1, spec.get("maxReplicas") or 0
         if least > most:
             yield f"{label(scaler)}: minReplicas {least} is above maxReplicas {most}"
-        target = deployments.get(str(at(spec, "scaleTargetRef", "name")))
-        if target is None or at(spec, "scaleTargetRef", "kind") != "Deployment":
-            yield f"{label(scaler)}: there is no Deployment {at(spec, 'scaleTargetRef', 'name')!r}"
+        target = manifests.named("Deployment").get(reference.get("name", ""))
+        if target is None or reference["kind"] != "Deployment":
+            yield f"{label(scaler)}: there is no Deployment {reference.get('name')!r}"
             continue
-        if "replicas" in (target.get("spec") or {}):
+        if at(target, "spec", "replicas") is not None:
             yield f"{label(target)}: replicas must not be set where an autoscaler sets them: every deploy would undo it"
-        for metric in spec.get("metrics") or ():
-            yield from (f"{label(scaler)}: {problem}" for problem in _measurable(metric, target))
+        for metric in items(spec, "metrics"):
+            yield from (f"{label(scaler)}: {problem}" for problem in _metric_problems(metric, target))
 
 
-def _measurable(metric: Mapping[str, Any], deployment: Document) -> Iterator[str]:
-    if metric.get("type") != "Resource":
-        return
-    measured = at(metric, "resource", "name")
-    target = at(metric, "resource", "target", "averageUtilization")
-    containers = at(deployment, "spec", "template", "spec", "containers") or []
-    for container in containers:
-        if not at(container, "resources", "requests", str(measured)):
-            yield f"it measures {measured} against the request, and container {container.get('name')!r} requests none"
-    if at(metric, "resource", "target", "type") == "Utilization" and (not isinstance(target, int) or target < 1):
-        yield f"averageUtilization must be a share of the request in per cent, not {target}"
+def _metric_problems(metric: Document, deployment: Document) -> Iterator[str]:
+    measured, target = (at(metric, "resource", key) for key in ("name", "target"))
+    for container in items(deployment, "spec", "template", "spec", "containers") if measured else ():
+        if not at(container, "resources", "requests", measured):
+            yield f"it measures {measured} against the request, and container {container['name']!r} requests none"
+    if at(target, "type") == "Utilization" and (target.get("averageUtilization") or 0) < 1:
+        yield f"averageUtilization must be a share of the request in per cent, not {target.get('averageUtilization')}"
 
 
 def budgets(manifests: Manifests) -> Iterator[str]:
     """A disruption budget lets at least one pod go, or no node could ever be drained."""
-    least = min((at(s, "spec", "minReplicas") or 1 for s in manifests.of("HorizontalPodAutoscaler")), default=0)
-    least = least or min((at(d, "spec", "replicas") or 1 for d in manifests.of("Deployment")), default=1)
+    scaled = [at(each, "spec", "minReplicas") or 1 for each in manifests.of("HorizontalPodAutoscaler")]
+    fixed = [at(each, "spec", "replicas") or 1 for each in manifests.of("Deployment")]
+    least = min(scaled or fixed, default=1)
     for budget in manifests.of("PodDisruptionBudget"):
-        spec = budget.get("spec") or {}
-        kept, gone = spec.get("minAvailable"), spec.get("maxUnavailable")
+        kept, gone = (at(budget, "spec", key) for key in ("minAvailable", "maxUnavailable"))
         if gone in (0, "0%") or (kept is not None and _share(kept, least) >= least):
             yield f"{label(budget)}: it never lets a pod go, so no node can be drained; use maxUnavailable: 1"
         if (gone is None) == (kept is None):
-            yield f"{label(budget)}: it must say one of maxUnavailable and minAvailable"
+            yield f"{label(budget)}: it must have either maxUnavailable or minAvailable"
 
 
-def _share(amount: Any, whole: int) -> int:
-    """A number of pods, or a percentage of them, rounded up as Kubernetes does."""
-    text = str(amount)
-    return math.ceil(int(text[:-1]) * whole / 100) if re.fullmatch(r"\d+%", text) else int(amount)
+def _share(amount: int | str, whole: int) -> int:
+    """A number of pods; a percentage is rounded up, as Kubernetes does."""
+    share = str(amount).removesuffix("%")
+    return amount if isinstance(amount, int) else math.ceil(int(share) * whole / 100) if share.isdecimal() else 0
 
 
-def jobs(manifests: Manifests) -> Iterator[str]:
-    """Jobs end, are cleaned up, and do not overlap."""
-    for document in [*manifests.of("Job"), *manifests.of("CronJob")]:
-        spec = document.get("spec") or {}
-        job = at(spec, "jobTemplate", "spec") or spec
-        if at(job, "template", "spec", "restartPolicy") not in ("Never", "OnFailure"):
-            yield f"{label(document)}: restartPolicy must be Never or OnFailure"
-        yield from (
-            f"{label(document)}: {key} is missing: {why}"
-            for key, why in {
-                "ttlSecondsAfterFinished": "finished jobs would stay for ever",
-                "activeDeadlineSeconds": "a job that hangs would run for ever",
-            }.items()
-            if key not in job
-        )
-        if document.get("kind") == "CronJob" and spec.get("concurrencyPolicy") != "Forbid":
-            yield f"{label(document)}: concurrencyPolicy must be Forbid: two runs would write the same files"
-        if document.get("kind") == "CronJob" and not SCHEDULE.fullmatch(str(spec.get("schedule"))):
-            yield f"{label(document)}: {spec.get('schedule')!r} is no schedule of five fields"
-
-
-RULES = (configuration, servers, rollouts, autoscalers, budgets, jobs)
-
-
-def check(manifests: Manifests) -> Iterator[str]:
-    """All rules."""
-    for rule in RULES:
-        yield from rule(manifests)
+RULES = (settings, servers, specs, autoscalers, budgets)

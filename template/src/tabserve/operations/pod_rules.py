@@ -1,4 +1,4 @@
-"""Rules for every pod template: Pod Security `restricted` and more, images, probes, resources, ports.
+"""Rules for every pod template: Pod Security `restricted` and more, images, resources, ports, probes, mounts.
 
 Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/
 """
@@ -9,170 +9,119 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tabserve.operations.manifests import SERVER, Manifests, Pod, at, quantity
-
-LOWEST_USER = 10_000
-VOLUMES = frozenset(
-    ("configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret")
-)
-# Source: https://github.com/distribution/reference
-IMAGE = re.compile(
-    r"(?:[a-zA-Z0-9][a-zA-Z0-9.-]*(?::\d{1,5})?/)?[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
-    r"(?:/[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*)*(?::[\w][\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?",
-    re.ASCII,
-)
-# Ready: the model answers. Live: the process does, whatever it waits for; else a slow model would have it killed.
-PROBED = {
-    "startupProbe": ("/livez", "/readyz"),
-    "readinessProbe": ("/readyz",),
-    "livenessProbe": ("/livez",),
-}
-PORT_NAME = re.compile(r"(?=.{1,15}$)(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*")
+from tabserve.operations.manifests import SERVER, Manifests, Pod, at, items, quantity, twice
 
 Container = Mapping[str, Any]
+Fields = tuple[tuple[str, str, str], ...]  # a path, a pattern for its value as Python prints it, and what to say
+
+PRESENT, OFF = "(?!None$).*", "None|False"
+USER, PROFILE = r"[1-9]\d{4,}", "RuntimeDefault|Localhost"
+# Source: https://github.com/distribution/reference
+NAME = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
+IMAGE = re.compile(
+    rf"(?:[a-zA-Z0-9][a-zA-Z0-9.-]*(?::\d{{1,5}})?/)?{NAME}(?:/{NAME})*"
+    r"(?::[\w][\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?",
+    re.ASCII,
+)
+POD: Fields = (
+    ("securityContext.runAsNonRoot", "True", "must be true"),
+    ("securityContext.runAsUser", USER, "must be a number of 10000 or more"),
+    ("securityContext.seccompProfile.type", PROFILE, "must be RuntimeDefault"),
+    ("automountServiceAccountToken", "False", "must be false: the pod never calls the Kubernetes API"),
+    ("enableServiceLinks", "False", "must be false: variables of other services could be read as settings"),
+    *((f"host{what}", OFF, "must not be true") for what in ("Network", "PID", "IPC")),
+)
+CONTAINER: Fields = (
+    ("image", f"(?=.*[:@][^/]*$){IMAGE.pattern}", "must be registry/name:tag or registry/name@digest in lower case"),
+    ("securityContext.allowPrivilegeEscalation", "False", "must be false"),
+    ("securityContext.privileged", OFF, "must not be true"),
+    ("securityContext.readOnlyRootFilesystem", "True", "must be true"),
+    ("securityContext.runAsNonRoot", "None|True", "must not be false"),
+    ("securityContext.runAsUser", f"None|{USER}", "must be a number of 10000 or more"),
+    ("securityContext.seccompProfile.type", f"None|{PROFILE}", "must be RuntimeDefault"),
+    ("securityContext.capabilities.drop", ".*'ALL'.*", "must contain ALL"),
+    ("securityContext.capabilities.add", r"None|\[('NET_BIND_SERVICE')?\]", "must contain NET_BIND_SERVICE at most"),
+    *((f"resources.{what}", PRESENT, "is missing") for what in ("requests.cpu", "requests.memory", "limits.memory")),
+)
+# Ready: the model answers. Live: the process does, whatever it waits for; else a slow model would get it killed.
+SERVING: Fields = (
+    ("startupProbe.httpGet.path", "/livez|/readyz", "must be /livez"),
+    ("readinessProbe.httpGet.path", "/readyz", "must be /readyz"),
+    ("livenessProbe.httpGet.path", "/livez", "must be /livez"),
+)
+PORT: Fields = (
+    ("name", "(?=.{1,15}$)(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*", "must be up to 15 of a-z, 0-9 and -"),
+    ("hostPort", "None", "is not allowed"),
+)
+UNIQUE = (
+    *(("containers", "name"), ("volumes", "name"), ("env", "name")),
+    *(("ports", "name"), ("ports", "containerPort"), ("volumeMounts", "mountPath")),
+)
+VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
 
 
-def pod_security(pod: Pod) -> Iterator[str]:
-    """What the pod as a whole must say."""
-    context = pod.spec.get("securityContext") or {}
-    user = context.get("runAsUser")
-    if context.get("runAsNonRoot") is not True:
-        yield "securityContext.runAsNonRoot must be true"
-    if not isinstance(user, int) or user < LOWEST_USER:
-        yield f"securityContext.runAsUser must be a number of {LOWEST_USER} or more, not {user}"
-    if at(context, "seccompProfile", "type") not in ("RuntimeDefault", "Localhost"):
-        yield "securityContext.seccompProfile.type must be RuntimeDefault"
-    if pod.spec.get("automountServiceAccountToken") is not False:
-        yield "automountServiceAccountToken must be false: the pod never talks to Kubernetes"
-    if pod.spec.get("enableServiceLinks") is not False:
-        yield "enableServiceLinks must be false: variables of other services could be taken for settings"
-    yield from (f"{key} must not be true" for key in ("hostNetwork", "hostPID", "hostIPC") if pod.spec.get(key))
-    for what in ("containers", "volumes"):
-        names = [item.get("name") for item in pod.spec.get(what) or ()]
-        yield from (f"{what}: {name!r} stands there twice" for name in sorted({n for n in names if names.count(n) > 1}))
-    if pod.kind == "Deployment" and SERVER not in [item.get("name") for item in pod.spec.get("containers") or ()]:
+def pods(manifests: Manifests) -> Iterator[str]:
+    """All rules on all pods and their containers."""
+    for pod in manifests.pods:
+        yield from (f"{pod.owner}: {problem}" for problem in _pod_problems(pod))
+        for container in pod.containers:
+            found = _container_problems(pod, container)
+            yield from (f"{pod.owner}, container {container['name']!r}: {problem}" for problem in found)
+
+
+def _pod_problems(pod: Pod) -> Iterator[str]:
+    yield from (*wrong_fields(pod.spec, POD), *duplicates(pod.spec))
+    if pod.kind == "Deployment" and SERVER not in [item["name"] for item in items(pod.spec, "containers")]:
         yield f"there must be a container {SERVER!r}: `make deploy` gives it the image"
-    for volume in pod.spec.get("volumes") or ():
+    for volume in items(pod.spec, "volumes"):
         for kind in sorted(set(volume) - {"name"} - VOLUMES):
-            yield f"volume {volume.get('name')!r}: {kind} is not allowed in a restricted namespace"
+            yield f"volume {volume['name']!r}: {kind} is not allowed in a restricted namespace"
         if "emptyDir" in volume and not at(volume, "emptyDir", "sizeLimit"):
-            yield f"volume {volume.get('name')!r}: emptyDir needs a sizeLimit, or it can fill the node"
+            yield f"volume {volume['name']!r}: emptyDir needs a sizeLimit, or it can fill the node"
 
 
-def container_security(container: Container) -> Iterator[str]:
-    """What each container must say."""
-    context = container.get("securityContext") or {}
-    capabilities = context.get("capabilities") or {}
-    if context.get("allowPrivilegeEscalation") is not False:
-        yield "securityContext.allowPrivilegeEscalation must be false"
-    if context.get("privileged"):
-        yield "securityContext.privileged must not be true"
-    if context.get("readOnlyRootFilesystem") is not True:
-        yield "securityContext.readOnlyRootFilesystem must be true"
-    if "ALL" not in (capabilities.get("drop") or ()):
-        yield "securityContext.capabilities.drop must hold ALL"
-    if added := [item for item in capabilities.get("add") or () if item != "NET_BIND_SERVICE"]:
-        yield f"securityContext.capabilities.add must not hold {', '.join(added)}"
-    if at(context, "seccompProfile", "type") not in (None, "RuntimeDefault", "Localhost"):
-        yield "securityContext.seccompProfile.type must be RuntimeDefault"
-    if context.get("runAsUser", LOWEST_USER) < LOWEST_USER or context.get("runAsNonRoot") is False:
-        yield f"securityContext must not give the container a user below {LOWEST_USER}"
+def _container_problems(pod: Pod, container: Container) -> Iterator[str]:
+    yield from (*wrong_fields(container, CONTAINER), *duplicates(container), *resources(container))
+    for port in items(container, "ports"):
+        yield from (f"port {port['containerPort']}: {problem}" for problem in wrong_fields(port, PORT))
+    yield from wrong_fields(container, SERVING) if container.get("ports") else ()
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        port = at(container, probe, "httpGet", "port")
+        if port is not None and port not in port_values(container):
+            yield f"{probe}: the container has no port {port!r}"
+    volumes = [volume["name"] for volume in items(pod.spec, "volumes")]
+    mounted = [mount["name"] for mount in items(container, "volumeMounts")]
+    yield from (f"volumeMounts: the pod has no volume {name!r}" for name in mounted if name not in volumes)
 
 
-def image(container: Container) -> Iterator[str]:
-    """The image's reference is one, and says which."""
-    reference = str(container.get("image", ""))
-    if not IMAGE.fullmatch(reference):
-        yield f"image {reference!r} is no legal reference: write registry/name:tag in lower case"
-    elif ":" not in reference.rsplit("/", 1)[-1]:
-        yield f"image {reference!r} has no tag and no digest: say which"
+def wrong_fields(document: Any, fields: Fields) -> Iterator[str]:
+    """Fields with values that are not allowed."""
+    for path, pattern, must in fields:
+        value = at(document, *path.split("."))
+        if not re.fullmatch(pattern, str(value), re.ASCII):
+            yield f"{path} {must}" if value is None or isinstance(value, bool) else f"{path} {value!r} {must}"
+
+
+def duplicates(spec: Mapping[str, Any]) -> Iterator[str]:
+    """Names, ports and paths that occur twice."""
+    for what, key in UNIQUE:
+        yield from (f"{what}: duplicate {key} {value!r}" for value in twice(x.get(key) for x in items(spec, what)))
 
 
 def resources(container: Container) -> Iterator[str]:
-    """Requests and limits are there, legal, and fit each other."""
-    amounts = {part: at(container, "resources", part) or {} for part in ("requests", "limits")}
-    for part, items in amounts.items():
-        needed = ("cpu", "memory") if part == "requests" else ("memory",)
-        yield from (f"resources.{part}.{key} is missing" for key in needed if key not in items)
-        for key, value in items.items():
-            if quantity(value) is None:
-                yield f"resources.{part}.{key}: {value!r} is no quantity: write 250m, 0.5, 512Mi or 1Gi"
-    for key, value in amounts["requests"].items():
-        least, most = quantity(value), quantity(amounts["limits"].get(key, value))
+    """Requests and limits are valid, and fit each other."""
+    requests, limits = (at(container, "resources", part) or {} for part in ("requests", "limits"))
+    for part, amounts in (("requests", requests), ("limits", limits)):
+        for key in (key for key, value in amounts.items() if quantity(value) is None):
+            yield f"resources.{part}.{key} {amounts[key]!r} is not a valid quantity: write 250m, 0.5, 512Mi or 1Gi"
+    for key, value in requests.items():
+        least, most = quantity(value), quantity(limits.get(key, value))
         if least is not None and most is not None and least > most:
-            yield f"resources: the {key} request {value} is above the limit {amounts['limits'][key]}"
+            yield f"resources: the {key} request {value} is above the limit {limits[key]}"
         elif key == "memory" and least != most:
             yield "resources: memory request and limit must be equal, or the pod dies when the node is full"
 
 
-def environment(container: Container) -> Iterator[str]:
-    """Variables have a name each, and text as their value."""
-    names = [str(item.get("name")) for item in container.get("env") or ()]
-    yield from (f"env: {name!r} stands there twice" for name in sorted({n for n in names if names.count(n) > 1}))
-    for item in container.get("env") or ():
-        if "value" in item and not isinstance(item["value"], str):
-            yield f"env: the value of {item.get('name')!r} must be text: put it in quotes"
-
-
-def ports(container: Container) -> Iterator[str]:
-    """Ports are named, unique, and none of the node's own."""
-    found = container.get("ports") or []
-    for port in found:
-        if not PORT_NAME.fullmatch(str(port.get("name", ""))):
-            yield f"port {port.get('containerPort')}: {port.get('name')!r} is no port name: up to 15 of a-z, 0-9 and -"
-        if "hostPort" in port:
-            yield f"port {port.get('name')!r}: hostPort must not be there"
-    for key in ("name", "containerPort"):
-        values = [port.get(key) for port in found]
-        yield from (f"ports: {key} {value!r} stands there twice" for value in set(values) if values.count(value) > 1)
-
-
-def probes(container: Container, routes: frozenset[str]) -> Iterator[str]:
-    """A server has three probes, of paths that the application answers and ports that the container has."""
-    if not container.get("ports"):
-        return
-    for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
-        probe = at(container, kind, "httpGet")
-        if probe is None:
-            yield f"{kind} is missing, or asks no path"
-        elif probe.get("path") not in routes:
-            yield f"{kind}: the application has no path {probe.get('path')!r}; it has {', '.join(sorted(routes))}"
-        elif probe["path"] not in PROBED[kind]:
-            yield f"{kind}: {probe['path']} does not answer what this probe asks; use {PROBED[kind][0]}"
-        if probe and probe.get("scheme", "HTTP") != "HTTP":
-            yield f"{kind}: the server speaks HTTP, not {probe['scheme']}"
-        if probe and probe.get("port") not in port_values(container):
-            yield f"{kind}: the container has no port {probe.get('port')!r}"
-
-
 def port_values(container: Container) -> set[Any]:
     """The names and numbers of a container's ports."""
-    return {value for port in container.get("ports") or () for value in (port.get("name"), port.get("containerPort"))}
-
-
-def mounts(pod: Pod, container: Container) -> Iterator[str]:
-    """What is mounted is there, and in one place each."""
-    volumes = {volume.get("name") for volume in pod.spec.get("volumes") or ()}
-    found = container.get("volumeMounts") or []
-    for mount in found:
-        if mount.get("name") not in volumes:
-            yield f"volumeMounts: the pod has no volume {mount.get('name')!r}"
-    paths = [mount.get("mountPath") for mount in found]
-    yield from (f"volumeMounts: {path} stands there twice" for path in sorted({p for p in paths if paths.count(p) > 1}))
-
-
-def check(manifests: Manifests) -> Iterator[str]:
-    """All rules on all pods."""
-    for pod in manifests.pods:
-        yield from (f"{pod.owner}: {problem}" for problem in pod_security(pod))
-        for container in pod.containers:
-            found = [
-                *container_security(container),
-                *image(container),
-                *resources(container),
-                *environment(container),
-                *ports(container),
-                *probes(container, manifests.routes),
-                *mounts(pod, container),
-            ]
-            yield from (f"{pod.owner}, container {container.get('name')!r}: {problem}" for problem in found)
+    return {value for port in items(container, "ports") for value in (port.get("name"), port.get("containerPort"))}

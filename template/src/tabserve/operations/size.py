@@ -13,16 +13,23 @@ import json
 import math
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from tabserve.errors import UserError, one_line
+from tabserve.files import write_atomically
 from tabserve.operations import container, in_place, sizing
 from tabserve.operations.container import Server
-from tabserve.operations.in_place import LayoutError, Steps
-from tabserve.operations.manifests import SERVER, Document, Manifests, at, quantity, read, settings_of
+from tabserve.operations.in_place import LayoutError, Place
+from tabserve.operations.manifests import SERVER, Manifests, at, items, quantity, read, settings_of
 from tabserve.operations.sizing import Measured, Proposal, SizeError, Sizes, Stage, per_second
+
+Item = tuple[tuple[str, str], ...]  # keys and values of the wanted item of a list; dots lead to inner keys
+Steps = tuple[str | Item, ...]
 
 K8S = Path("k8s")
 DEPLOYMENT, AUTOSCALE = K8S / "deployment.yaml", K8S / "autoscale.yaml"
@@ -71,7 +78,7 @@ def main(arguments: Sequence[str]) -> int:
         proposal = measure_and_propose(parsed.image, plan, parsed.seconds, parsed.rps)
         report(plan, proposal)
         finish(plan.now, proposal.sizes, parsed.write, again(parsed))
-    except (SizeError, LayoutError, OSError) as error:
+    except (SizeError, UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -167,39 +174,60 @@ def current() -> tuple[Sizes, int | None]:
     """
     cpu, memory = number(DEPLOYMENT, CPU_REQUEST), number(DEPLOYMENT, MEMORY_LIMIT)
     number(DEPLOYMENT, MEMORY_REQUEST)
-    limited = in_place.follow(document(DEPLOYMENT), CPU_LIMIT) is not None
-    limit = number(DEPLOYMENT, CPU_LIMIT) if limited else None
+    limit = None if found(DEPLOYMENT, CPU_LIMIT)[1] is None else number(DEPLOYMENT, CPU_LIMIT)
     if not AUTOSCALE.exists():
         return Sizes(cpu, limit, memory, None), None
-    metrics = {at(each, "resource", "name"): each for each in at(document(AUTOSCALE), "spec", "metrics") or ()}
+    metrics = {at(each, "resource", "name"): each for each in items(document(AUTOSCALE)[1], "spec", "metrics")}
     share = round(number(AUTOSCALE, SHARE)) if "cpu" in metrics or "memory" not in metrics else None
-    return Sizes(cpu, limit, memory, share), at(metrics.get("memory"), "resource", "target", "averageUtilization")
+    aim = quantity(at(metrics.get("memory"), "resource", "target", "averageUtilization"))
+    return Sizes(cpu, limit, memory, share), None if aim is None else round(aim)
 
 
-def document(path: Path) -> Document:
-    """The document of a file.
+def document(path: Path) -> tuple[Place, Any]:
+    """Where the one document of a file's kind is, and the document.
 
     Raises:
-        LayoutError: there is none of its kind.
+        LayoutError: there is none, or there are several.
     """
     try:
-        return in_place.only(in_place.documents(text_of(path)), KINDS[path])
-    except LayoutError as error:
-        raise LayoutError(f"{path}: {error}") from None
+        documents = list(yaml.safe_load_all(text_of(path)))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise LayoutError(f"{path}: not valid YAML: {one_line(error)}") from None
+    fitting = [position for position, each in enumerate(documents) if at(each, "kind") == KINDS[path]]
+    if len(fitting) != 1:
+        raise LayoutError(f"{path}: there must be one document of the kind {KINDS[path]}, not {len(fitting)}")
+    return (fitting[0],), documents[fitting[0]]
+
+
+def found(path: Path, steps: Steps) -> tuple[Place, Any]:
+    """Where a value is in a file, and the value; None where there is none."""
+    place, value = document(path)
+    for step in steps:
+        key, value = (step, at(value, step)) if isinstance(step, str) else fitting_item(step, value)
+        place = (*place, key)
+    return place, value
+
+
+def fitting_item(wanted: Item, value: Any) -> tuple[int, Any]:
+    """The position of the item of a list that has these values, and the item; -1 and None where there is none."""
+    for position, each in enumerate(value if isinstance(value, list) else ()):
+        if all(at(each, *key.split(".")) == text for key, text in wanted):
+            return position, each
+    return -1, None
 
 
 def number(path: Path, steps: Steps) -> float:
     """A quantity in a file.
 
     Raises:
-        LayoutError: there is none.
+        LayoutError: it is missing, or not a quantity.
     """
-    try:
-        found = in_place.value(text_of(path), KINDS[path], steps)
-    except LayoutError as error:
-        raise LayoutError(f"{path}: {error}") from None
-    if not (size := quantity(found)):
-        raise LayoutError(f"{path}: {in_place.shown(steps)} is {found!r}, no quantity above 0")
+    _, value = found(path, steps)
+    shown = ".".join(step if isinstance(step, str) else f"[{' '.join(text for _, text in step)}]" for step in steps)
+    if value is None:
+        raise LayoutError(f"{path}: {shown} is missing")
+    if not (size := quantity(value)):
+        raise LayoutError(f"{path}: {shown} is {value!r}, not a quantity above 0")
     return size
 
 
@@ -402,7 +430,7 @@ def finish(now: Sizes, new: Sizes, write: bool, command: str) -> None:
 
     Raises:
         LayoutError: a file is not laid out as expected; then none is written.
-        OSError: a file cannot be written; then none is.
+        UserError: a file cannot be written; then none is.
     """
     if now.share is None:
         new = replace(new, share=None)
@@ -411,7 +439,7 @@ def finish(now: Sizes, new: Sizes, write: bool, command: str) -> None:
     elif not write:
         print(f"nothing is written; `{command}` measures again and puts what it then proposes into k8s/")
     else:
-        in_place.write_all(written(new))
+        write_all(written(new))
         print(f"ok  written: {', '.join(changes(now, new))}; see `git diff k8s`, then `make check-k8s deploy`")
 
 
@@ -427,12 +455,24 @@ def written(new: Sizes) -> dict[Path, str]:
     files = {DEPLOYMENT: wanted} | ({AUTOSCALE: {SHARE: said["share"]}} if said["share"] else {})
     done = {}
     for path, values in files.items():
-        known = {steps: text for steps, text in values.items() if text is not None}
+        known = {found(path, steps)[0]: text for steps, text in values.items() if text is not None}
         try:
-            done[path] = in_place.replaced(text_of(path), KINDS[path], known)
+            done[path] = in_place.replaced(text_of(path), known)
         except LayoutError as error:
             raise LayoutError(f"{path}: {error}; nothing is written") from None
     return done
+
+
+def write_all(files: Mapping[Path, str]) -> None:
+    """Write all files, or none; they keep their modes, and links stay links.
+
+    Raises:
+        UserError: one cannot be written.
+    """
+    modes = {path: path.stat().st_mode for path in files}
+    write_atomically({path.resolve(): text.encode() for path, text in files.items()})
+    for path, mode in modes.items():
+        path.chmod(mode)
 
 
 def changes(now: Sizes, new: Sizes) -> list[str]:

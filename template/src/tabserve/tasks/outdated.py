@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tabserve.project import Project, source
+from tabserve.project import Project
+from tabserve.references import source
 from tabserve.settings import CONTRACT
 
 

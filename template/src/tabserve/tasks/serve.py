@@ -6,7 +6,8 @@ import argparse
 import gc
 
 from tabserve import settings
-from tabserve.project import Project, handed_over
+from tabserve.project import Project
+from tabserve.references import handed_over
 from tabserve.tasks.outdated import outdated
 
 

@@ -8,7 +8,8 @@ from tabserve import console, settings
 from tabserve.contract import file as contract_file
 from tabserve.errors import UserError
 from tabserve.files import write_atomically
-from tabserve.project import Project, handed_over
+from tabserve.project import Project
+from tabserve.references import handed_over
 from tabserve.settings import CONTRACT
 from tabserve.tables.reader import remarks
 from tabserve.tasks.contract import infer_contract

@@ -33,7 +33,7 @@ from tabserve.contract.model import Contract, label_text
 from tabserve.discovery import leakage
 from tabserve.errors import UserError
 from tabserve.monitoring import drift
-from tabserve.project import described
+from tabserve.references import described
 from tabserve.tables import reader
 from tabserve.tables.sources import Source
 from tabserve.training import dataset, evaluate, export

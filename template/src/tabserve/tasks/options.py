@@ -1,0 +1,53 @@
+"""The tasks and their options."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with code 2."""
+        self.exit(2, f"error: {message}; `{self.prog} --help` shows what there is\n")
+
+
+def parser(name: str) -> argparse.ArgumentParser:
+    """The commands and their options."""
+    top = Parser(prog=name, description="Train, serve and keep one model.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    contract = commands.add_parser(
+        "contract", help="infer contract.yaml from a table: CSV, Parquet, Excel or JSON lines"
+    )
+    contract.add_argument("data", nargs="?", help="file or address; default: as in contract.yaml, else in config.toml")
+    contract.add_argument("--target", help="the column to predict; asked for in a terminal")
+    contract.add_argument("--task", choices=("classification", "regression"), help="default: decided from the target")
+    contract.add_argument(
+        "--write", action="store_true", help="replace a contract.yaml that has the same target or was edited"
+    )
+    contract.set_defaults(module="contract")
+
+    train = commands.add_parser("train", help="train, evaluate and export model/model.onnx")
+    train.add_argument("--data", help="file or address; default: the one that contract.yaml names")
+    train.add_argument("--seed", type=int, help="default: [train] seed in config.toml")
+    train.set_defaults(module="train")
+
+    check = commands.add_parser("check", help="compare a table with the contract and the training data of the model")
+    check.add_argument("data", help="the file or address to check")
+    check.add_argument("--report", type=Path, help="default: [check] report in config.toml")
+    check.set_defaults(module="check")
+
+    serve = commands.add_parser("serve", help="serve the model over HTTP")
+    serve.add_argument("--host", help="default: [serve] host in config.toml")
+    serve.add_argument("--port", type=int, help="default: [serve] port in config.toml")
+    serve.set_defaults(module="serve")
+
+    predict = commands.add_parser("predict", help="score a table into a CSV or Parquet file")
+    predict.add_argument("data", help="the file or address to score")
+    predict.add_argument("out", type=Path, help="the file to write, .csv or .parquet")
+    predict.set_defaults(module="predict")
+    return top
