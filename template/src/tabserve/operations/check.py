@@ -80,7 +80,7 @@ def part(folder: Path) -> tuple[list[Document], list[str], list[str]]:
     path = folder / "kustomization.yaml"
     heads, unreadable = read([path])
     head = heads[0] if heads else {}
-    patches = [patch["path"] for patch in items(head, "patches") if "path" in patch]
+    patches = [str(patch["path"]) for patch in items(head, "patches") if "path" in patch]
     files = sorted(set(folder.glob("*.yaml")) - set(folder.glob(EXAMPLES)) - {path})
     unlisted = [] if unreadable else [f"{path}: {problem}" for problem in _unlisted(folder, head, patches, files)]
     documents, more = read(file for file in files if file.name not in patches)
@@ -88,7 +88,8 @@ def part(folder: Path) -> tuple[list[Document], list[str], list[str]]:
 
 
 def _unlisted(folder: Path, head: Document, patches: list[str], files: list[Path]) -> Iterator[str]:
-    names, components = [*(head.get("resources") or ()), *patches], head.get("components") or ()
+    resources, components = (list(map(str, head.get(key) or ())) for key in ("resources", "components"))
+    names = [*resources, *patches]
     examples = [name for name in names if (folder / name).match(EXAMPLES)]
     yield from (f"{name} is an example and must not be applied: remove it from the list" for name in examples)
     yield from (f"{name} is listed, but does not exist" for name in names if not (folder / name).exists())

@@ -13,8 +13,8 @@ from tabserve.settings import ServeSettings, load
 SETTINGS = {f"SERVE_{field}".upper(): field for field in ServeSettings.model_fields}
 SCHEDULE = r"[\d*?/,A-Za-z-]+( [\d*?/,A-Za-z-]+){4}|@(yearly|annually|monthly|weekly|daily|midnight|hourly)"
 JOB: Fields = (
-    ("ttlSecondsAfterFinished", PRESENT, "is missing: finished jobs would stay for ever"),
-    ("activeDeadlineSeconds", PRESENT, "is missing: a job that hangs would run for ever"),
+    ("ttlSecondsAfterFinished", PRESENT, "is missing: finished jobs would stay forever"),
+    ("activeDeadlineSeconds", PRESENT, "is missing: a job that hangs would run forever"),
     ("template.spec.restartPolicy", "Never|OnFailure", "must be Never or OnFailure"),
 )
 CRON_JOB: Fields = (
@@ -72,9 +72,9 @@ def _server_problems(pod: Pod, container: Container, settings: Mapping[str, str]
     wait = at(container, "lifecycle", "preStop", "sleep", "seconds")
     if not at(container, "lifecycle", "preStop") or wait == 0:
         yield "lifecycle.preStop.sleep is missing: requests would reach a server that is gone"
-    needed, given = (
-        _number(settings, "SERVE_GRACE_SECONDS") + (wait or 0),
+    given, needed = (
         pod.spec.get("terminationGracePeriodSeconds"),
+        _number(settings, "SERVE_GRACE_SECONDS") + (wait or 0),
     )
     if (30 if given is None else given) <= needed:
         yield f"terminationGracePeriodSeconds must be above preStop and SERVE_GRACE_SECONDS together, {needed} s"
