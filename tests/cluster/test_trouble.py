@@ -35,7 +35,7 @@ def refused(deployed: Deployed, *arguments: str) -> str:
 
 def unchecked(deployed: Deployed) -> str:
     """What a deploy prints that fails in the cluster, because nobody looked before."""
-    command = (".venv/bin/python", "-m", "tabserve.operations.deploy", "--unchecked", deployed.image())
+    command = (".venv/bin/python", "-m", "cluster_test", "deploy", "--unchecked", deployed.image())
     return run(*command, cwd=deployed.project, code=1)
 
 

@@ -41,7 +41,9 @@ def is_applied(document: dict[str, Any]) -> bool:
 
 @matrix
 def test_the_project_checks_its_own_manifests(render: Render, answers: dict[str, Any]) -> None:
-    printed = run(sys.executable, "-m", "tabserve.operations.check", cwd=render(**answers), PYTHONPATH="src")
+    project = render(**answers)
+    package = next(project.glob("src/*/app.py")).parent.name
+    printed = run(sys.executable, "-m", package, "check-k8s", cwd=project, PYTHONPATH="src")
     assert printed == "ok  k8s: the manifests agree with each other and with the application\n"
 
 
@@ -91,7 +93,7 @@ def test_every_component_builds_on_the_base(render: Render, component: str, tmp_
     built = run("kubectl", "kustomize", "k8s", cwd=project)
     (project / "built.yaml").write_text(built)
     assert built != run("kubectl", "kustomize", str(render() / "k8s"), cwd=project)
-    command = f"{sys.executable} -m tabserve.operations.check - < built.yaml"
+    command = f"{sys.executable} -m loan_offers check-k8s - < built.yaml"
     assert run("bash", "-c", command, cwd=project, PYTHONPATH="src").startswith("ok ")
 
 

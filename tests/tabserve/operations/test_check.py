@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tabserve.operations import check
+from tests.tabserve.conftest import PACKAGE
 from tests.tabserve.operations.documents import Documents, assert_just, claim, document, of, put
 
 COMPONENT = {"apiVersion": "kustomize.config.k8s.io/v1alpha1", "kind": "Component"}
@@ -223,16 +224,14 @@ def test_the_project_without_an_autoscaler_is_correct_too(folder: Path) -> None:
 
 
 def test_the_application_has_the_paths_that_manifests_name() -> None:
-    assert {"/livez", "/readyz", "/metrics", "/predict", "/docs"} <= check.routes()
+    assert {"/livez", "/readyz", "/metrics", "/predict", "/docs"} <= check.served()
 
 
 def test_a_path_of_the_projects_own_may_be_monitored(project: Path) -> None:
     path = project / "k8s/components/service-monitor/service-monitor.yaml"
     replace(path, "path: /metrics", "path: /stats")
     assert_just(list(check.in_folder(project / "k8s")), "the application has no path '/stats'")
-    (project / "src/own").mkdir(parents=True)
-    (project / "src/own/app.py").write_text('@app.get("/stats")\ndef stats(): ...\n', encoding="utf-8")
-    assert list(check.in_folder(project / "k8s")) == []
+    assert list(check.in_folder(project / "k8s", check.served() | {"/stats"})) == []
 
 
 # --- the command line
@@ -244,7 +243,7 @@ def command(project: Path, environment: dict[str, str]) -> Callable[..., tuple[i
 
     def run(*arguments: str, piped: str = "") -> tuple[int, str, str]:
         done = subprocess.run(
-            [sys.executable, "-m", "tabserve.operations.check", *arguments],
+            [sys.executable, "-m", PACKAGE, "check-k8s", *arguments],
             cwd=project,
             env=environment,
             input=piped,

@@ -3,33 +3,34 @@
     make check-k8s
 
 It reads `k8s/*.yaml`, and with them what each component in `k8s/components/` adds.
-With `-` it reads manifests from standard input: `kubectl kustomize k8s | python -m tabserve.operations.check -`.
+With `-` it reads manifests from standard input: `kubectl kustomize k8s | uv run NAME check-k8s -`.
 """
 
 from __future__ import annotations
 
-import re
+import functools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tabserve.operations import link_rules, operation_rules, pod_rules, schemas
 from tabserve.operations.manifests import STANDARD_INPUT, Document, Manifests, at, items, label, name, read, twice
 
-APPLICATION = Path(__file__).parents[1] / "serving/app.py"
 K8S = Path("k8s")
 EXAMPLES = "*.example.yaml"
-FASTAPI = ("/docs", "/redoc", "/openapi.json")
 HASH = "internal.config.kubernetes.io/needsHashSuffix"
 
+Paths = frozenset[str] | None  # of the application; None stands for those of tabserve's own
 
-def main(arguments: Sequence[str]) -> int:
-    """Print what is wrong; returns the exit code."""
-    if list(arguments) == ["-"]:
+
+def run(piped: bool = False, paths: Paths = None) -> int:
+    """Print what is wrong in `k8s/`, or in standard input; returns the exit code."""
+    if piped:
         documents, unreadable = read([STANDARD_INPUT])
-        found = unreadable or problems_of(documents)
+        found = unreadable or problems_of(documents, paths)
     else:
-        found = list(dict.fromkeys(in_folder(K8S)))
+        found = list(dict.fromkeys(in_folder(K8S, paths)))
     for problem in found:
         print(f"error: {problem}", file=sys.stderr)
     if not found:
@@ -37,42 +38,50 @@ def main(arguments: Sequence[str]) -> int:
     return 1 if found else 0
 
 
-def problems_of(documents: list[Document]) -> list[str]:
+def problems_of(documents: list[Document], paths: Paths = None) -> list[str]:
     """What is wrong in documents that kustomize has built."""
     examples, problems = read(sorted(K8S.glob(EXAMPLES)))
     problems += schemas.check([*documents, *examples])
-    return problems or list(dict.fromkeys(rules(documents, examples)))
+    return problems or list(dict.fromkeys(rules(documents, examples, paths)))
 
 
-def in_folder(folder: Path) -> Iterator[str]:
+def in_folder(folder: Path, paths: Paths = None) -> Iterator[str]:
     """What is wrong in the folder's files, and in those of each component together with them."""
     examples, problems = read(sorted(folder.glob(EXAMPLES)))
     documents, unreadable, unlisted = part(folder)
     problems += [*unreadable, *schemas.check([*documents, *examples])]
     sound = not problems
     if sound:
-        problems += [*rules(documents, examples), *unhashed(Manifests(documents))]
+        problems += [*rules(documents, examples, paths), *unhashed(Manifests(documents))]
     yield from [*unlisted, *problems]
     for component in sorted(folder.glob("components/*/")):
         added, unreadable, unlisted = part(component)
         found = list(schemas.check(added))
         if sound and not found:
-            found += rules(documents + added, examples)
+            found += rules(documents + added, examples, paths)
         yield from [*unlisted, *unreadable]
         yield from (f"{component.name}: {problem}" for problem in found if problem not in problems)
 
 
-def rules(documents: list[Document], examples: list[Document]) -> Iterator[str]:
+def rules(documents: list[Document], examples: list[Document], paths: Paths = None) -> Iterator[str]:
     """What the rules say about documents that fit their schemas."""
-    manifests = Manifests(documents, examples, routes())
+    manifests = Manifests(documents, examples, served() if paths is None else paths)
     for rule in (pod_rules.pods, *link_rules.RULES, *operation_rules.RULES):
         yield from rule(manifests)
 
 
-def routes() -> frozenset[str]:
-    """The paths of the application: FastAPI's own, and those in the app.py of tabserve and of the project."""
-    sources = [path.read_text(encoding="utf-8") for path in (APPLICATION, *Path("src").glob("*/app.py"))]
-    return frozenset((*FASTAPI, *re.findall(r'"(/[^"]*)"', "".join(sources))))
+def paths_of(application: Any) -> frozenset[str]:
+    """The paths that a FastAPI application answers."""
+    return frozenset(path for route in application.routes if (path := getattr(route, "path", "")))
+
+
+@functools.cache
+def served() -> frozenset[str]:
+    """The paths of the application without anything added."""
+    from tabserve.serving.app import model_app
+    from tabserve.settings import ServeSettings
+
+    return paths_of(model_app(ServeSettings.model_construct()))
 
 
 def part(folder: Path) -> tuple[list[Document], list[str], list[str]]:
@@ -105,7 +114,3 @@ def unhashed(manifests: Manifests) -> Iterator[str]:
     for document in manifests.of("ConfigMap"):
         if name(document) in used and at(document, "metadata", "annotations", HASH) != "enabled":
             yield f"{label(document)}: without the annotation {HASH}: enabled a change of it would not roll the pods"
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

@@ -2,23 +2,24 @@
 
     make deploy [IMAGE=registry/name:tag]
 
-`--render` prints what would be applied. The image is pinned to its digest where this machine has pushed it, so that
+The image is pinned to its digest where this machine has pushed it, so that
 a tag that moved is a new release, and one that did not is none.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import yaml
 
+from tabserve.errors import UserError
 from tabserve.operations import check as check_k8s
 from tabserve.operations.diagnosis import Trouble, trouble_of
 from tabserve.operations.manifests import SERVER, Document, at, name
@@ -32,39 +33,25 @@ COMMAND_SECONDS = 120
 METRICS = "/apis/metrics.k8s.io/v1beta1"
 
 
-class DeployError(Exception):
+class DeployError(UserError):
     """What went wrong, in one line."""
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Deploy; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Apply k8s/ with an image and wait until it serves.")
-    parser.add_argument("image", nargs="?", default="")
-    parser.add_argument("--render", action="store_true", help="print what would be applied")
-    parser.add_argument("--unchecked", action="store_true", help="let the cluster find out what is wrong")
-    parser.add_argument("--rollback", action="store_true", help="go back to the release before instead")
-    parsed = parser.parse_args(arguments)
+@contextmanager
+def patient() -> Iterator[None]:
+    """Say what an interruption or a command that does not answer means.
+
+    Raises:
+        DeployError: a command did not answer in time.
+        SystemExit: a person interrupted it.
+    """
     try:
-        if parsed.rollback:
-            rollback(manifests())
-            return 0
-        documents = release(parsed.image)
-        if parsed.render:
-            print(yaml.safe_dump_all(documents, sort_keys=False), end="")
-            return 0
-        if not parsed.unchecked:
-            check(documents)
-        deploy(documents)
-    except DeployError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        yield
     except subprocess.TimeoutExpired as error:
-        print(f"error: `{' '.join(error.cmd[:3])}` did not answer in {error.timeout:.0f} s", file=sys.stderr)
-        return 1
+        raise DeployError(f"`{' '.join(error.cmd[:3])}` did not answer in {error.timeout:.0f} s") from None
     except KeyboardInterrupt:
         print("interrupted: the rollout goes on in the cluster; `make status` shows it", file=sys.stderr)
-        return 130
-    return 0
+        raise SystemExit(130) from None
 
 
 # --- what to apply
@@ -117,13 +104,13 @@ def pinned(image: str) -> str:
     return f"{image}@{digest}" if digest else image
 
 
-def check(documents: list[Document]) -> None:
+def check(documents: list[Document], paths: check_k8s.Paths) -> None:
     """The rules of `make check-k8s`, on what kustomize has made of the files, components and all.
 
     Raises:
         DeployError: they do not hold.
     """
-    problems = check_k8s.problems_of(documents)
+    problems = check_k8s.problems_of(documents, paths)
     for problem in problems:
         print(f"    {problem}", file=sys.stderr)
     if problems:
@@ -320,7 +307,3 @@ def last_line(text: str) -> str:
     """The last line that says something, without kubectl's own `error: `."""
     lines = [line.strip().removeprefix("error: ") for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "it said nothing"
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

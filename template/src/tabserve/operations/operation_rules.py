@@ -72,10 +72,8 @@ def _server_problems(pod: Pod, container: Container, settings: Mapping[str, str]
     wait = at(container, "lifecycle", "preStop", "sleep", "seconds")
     if not at(container, "lifecycle", "preStop") or wait == 0:
         yield "lifecycle.preStop.sleep is missing: requests would reach a server that is gone"
-    given, needed = (
-        pod.spec.get("terminationGracePeriodSeconds"),
-        _number(settings, "SERVE_GRACE_SECONDS") + (wait or 0),
-    )
+    given = pod.spec.get("terminationGracePeriodSeconds")
+    needed = _number(settings, "SERVE_GRACE_SECONDS") + (wait or 0)
     if (30 if given is None else given) <= needed:
         yield f"terminationGracePeriodSeconds must be above preStop and SERVE_GRACE_SECONDS together, {needed} s"
 

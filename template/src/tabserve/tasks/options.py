@@ -50,4 +50,17 @@ def parser(name: str) -> argparse.ArgumentParser:
     predict.add_argument("data", help="the file or address to score")
     predict.add_argument("out", type=Path, help="the file to write, .csv or .parquet")
     predict.set_defaults(module="predict")
+
+    check_k8s = commands.add_parser("check-k8s", help="check the manifests against each other and the application")
+    check_k8s.add_argument("piped", nargs="?", choices=("-",), help="what kustomize built, on standard input")
+    check_k8s.set_defaults(module="check_k8s")
+
+    deploy = commands.add_parser("deploy", help="apply k8s/ with an image and wait until it serves")
+    deploy.add_argument("image", help="registry/name:tag")
+    deploy.add_argument("--render", action="store_true", help="print what would be applied")
+    deploy.add_argument("--unchecked", action="store_true", help="let the cluster find out what is wrong")
+    deploy.set_defaults(module="deploy")
+
+    rollback = commands.add_parser("rollback", help="go back to the release before")
+    rollback.set_defaults(module="rollback")
     return top
