@@ -67,9 +67,14 @@ def spread(**labels: str) -> list[Document]:
     return [constraint | {"labelSelector": {"matchLabels": labels}}]
 
 
-def job_like_the_server(documents: Documents) -> None:
-    labels = of("Service")(documents)["spec"]["selector"]
-    of("Job")(documents)["spec"]["template"]["metadata"]["labels"] |= labels
+def like_the_server(*template: str) -> Mutation:
+    """Give the pods of a job the labels of the server's."""
+
+    def mutate(documents: Documents) -> None:
+        labels = of("Service")(documents)["spec"]["selector"]
+        put(of(template[0]), dict(labels), "spec", *template[1:], "metadata", "labels")(documents)
+
+    return mutate
 
 
 RIGHT: dict[str, Mutation] = {
@@ -194,7 +199,14 @@ CASES: Cases = {
         put(service_port, "gone", "targetPort"),
         ": the pods have no port 'gone'",
     ),
-    "a service to a job": (job_like_the_server, "it would send requests to Job/added-job: give that other labels"),
+    "a service to a job": (
+        like_the_server("Job", "template"),
+        "it would send requests to Job/added-job: give that other labels",
+    ),
+    "a service to a cron job": (
+        like_the_server("CronJob", "jobTemplate", "spec", "template"),
+        "it would send requests to CronJob/added-cronjob: give that other labels",
+    ),
     "a port of the node without a service there": (
         both(put(of("Service"), "ClusterIP", "spec", "type"), put(service_port, 30_000, "nodePort")),
         "nodePort needs type NodePort or LoadBalancer, not ClusterIP",

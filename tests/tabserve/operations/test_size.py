@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -256,3 +256,20 @@ def test_without_docker_it_says_so(project: Path, environment: dict[str, str]) -
         timeout=60,
     )
     assert (done.returncode, done.stderr) == (1, "error: docker is not installed, or not on the PATH\n")
+
+
+def test_a_list_grows_only_as_far_as_a_request_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the server never says that a body is too large."""
+    asked: list[int] = []
+
+    class Patient:
+        def ask(self, path: str, **command: Any) -> dict[str, Any]:
+            asked.append(len(command["body"]))
+            assert len(asked) < 50
+            return {"status": 422}
+
+    monkeypatch.setattr(size, "MOST_BYTES", 1_000)
+    each = len(json.dumps(ROW)) + 2
+    rows = size.longest(cast(Server, Patient()), ROW, 4)
+    assert rows * each < 1_000 <= 2 * rows * each
+    assert asked == [2 * 4 * 2**step * each for step in range(len(asked))]
