@@ -29,6 +29,11 @@ def allowed(column: Column) -> Iterator[Any]:
 
 def refused(column: Column) -> Iterator[Any]:
     """Values that it does not."""
+    yield from (value for value in wrong(column) if value is None or value not in (column.na_values or ()))
+
+
+def wrong(column: Column) -> Iterator[Any]:
+    """Values that are out of its range, or not of its type."""
     if not column.missing:
         yield None
     if not column.other:

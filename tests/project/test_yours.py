@@ -178,3 +178,10 @@ def test_both_packages_work_from_a_wheel(prepared: Prepared, tmp_path: Path) -> 
     command = [str(installed / ".venv/bin/python"), "-c", code, "model/model.onnx", json.dumps(row)]
     done = subprocess.run(command, cwd=installed, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == predictions
+    for task in ("train", "check-k8s"):
+        refused = subprocess.run(
+            [installed / ".venv/bin/loan-offers", task], cwd=installed, capture_output=True, text=True
+        )
+        assert refused.returncode == 1
+        assert refused.stderr.startswith("error: this task needs ")
+        assert refused.stderr.count("\n") == 1

@@ -38,11 +38,12 @@ def imported(room: str) -> Iterator[str]:
             yield str(node.module).split(".")[1]
 
 
-def test_every_room_is_on_the_map():
-    here = {path.stem for path in HOME.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+def test_every_room_is_on_the_map() -> None:
+    here = {path.stem for path in HOME.iterdir() if path.suffix == ".py" or any(path.glob("*.py"))}
     assert here - {"__init__"} == set(granted())
+    assert set(imported("__init__")) == {"inference"}
 
 
 @pytest.mark.parametrize("room", sorted(granted()))
-def test_a_room_imports_what_the_map_grants(room):
+def test_a_room_imports_what_the_map_grants(room: str) -> None:
     assert set(imported(room)) - {room} <= granted()[room]

@@ -9,7 +9,7 @@ import pytest
 
 from tabserve.errors import UserError
 from tabserve.project import Project
-from tabserve.references import handed_over, source
+from tabserve.references import application, handed_over, source
 from tests.tabserve.conftest import OWN, PACKAGE, SOURCE
 
 NAMES = {"pipelines", "features", "application"}
@@ -52,6 +52,33 @@ def test_what_cannot_be_imported_gets_one_line(module: Path, code: str, message:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("return None", "handed.py: create() must return the application, not None"),
+        ("return 5", "handed.py: create() must return the application, not 5"),
+        ("return type(settings)", "handed.py: create() must return the application, not <class 'int'>"),
+        ("raise ValueError('no')", "handed.py: create() fails: ValueError: no (handed.py, line 2)"),
+        ("raise SystemExit(0)", "handed.py: create() fails: SystemExit: 0 (handed.py, line 2)"),
+        ("return nowhere.app", "NameError: name 'nowhere' is not defined (handed.py, line 2)"),
+        ("raise UserError('as it is')", "as it is"),
+    ],
+)
+def test_an_application_that_cannot_be_made_gets_one_line(module: Path, code: str, message: str) -> None:
+    module.write_text(f"def create(settings):\n    {code}\n\nfrom tabserve.errors import UserError\n")
+    with pytest.raises(UserError, match=re.escape(message)) as error:
+        application("handed:create", 1)
+    assert "\n" not in str(error.value)
+
+
+def test_an_application_takes_settings(module: Path) -> None:
+    module.write_text("def create(): ...\nmade = lambda settings: print\nother = 5\n")
+    assert application("handed:made", 1) is print
+    for name, message in (("create", "takes 0 positional arguments"), ("other", "not callable")):
+        with pytest.raises(UserError, match=message):
+            application(f"handed:{name}", 1)
+
+
 def test_a_file_that_is_gone_gets_one_line() -> None:
     assert source("nowhere.pipeline:pipelines") is None
     with pytest.raises(UserError, match=r"^pipeline.py cannot be imported: ModuleNotFoundError: "):
@@ -75,7 +102,13 @@ def test_three_things_are_handed_over() -> None:
         if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in ("handed_over", "source")
     }
     assert asked <= {"reference"} | {f"project.{name}" for name in NAMES}
-    assert {f"project.{name}" for name in NAMES} <= asked
+    read = {
+        node.attr
+        for tree in trees().values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "project"
+    }
+    assert read == {"name"} | NAMES
 
 
 def test_only_references_and_the_command_line_import_by_name() -> None:

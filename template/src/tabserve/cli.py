@@ -35,5 +35,11 @@ def run(project: Project, arguments: list[str] | None) -> None:
     from tabserve.tasks.options import parser
 
     parsed = parser(project.name).parse_args(arguments)
-    task = import_module(f"tabserve.tasks.{parsed.module}")
-    task.run(parsed, project)
+    try:
+        task = import_module(f"tabserve.tasks.{parsed.module}")
+        task.run(parsed, project)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"this task needs {error.name}, and a wheel brings only what `serve` needs: run it in the project, or "
+            "install what [dependency-groups] in its pyproject.toml lists"
+        ) from None

@@ -19,12 +19,36 @@ def handed_over(reference: str) -> Any:
     """
     try:
         return pkgutil.resolve_name(reference)
-    except Exception as error:
-        module, _, name = reference.partition(":")
-        file = f"{module.rpartition('.')[2]}.py"
+    except (Exception, SystemExit) as error:
+        file, name = _place(reference)
         if isinstance(error, AttributeError) and not _frames(error, source(reference)):
             raise UserError(f"{file} has no {name}") from None
         raise UserError(f"{file} cannot be imported: {described(error, source(reference))}") from error
+
+
+def application(reference: str, settings: Any) -> Any:
+    """The application that a function makes.
+
+    Raises:
+        UserError: the function cannot be imported or called, or makes something else.
+    """
+    create = handed_over(reference)
+    file, name = _place(reference)
+    try:
+        made = create(settings)
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise UserError(f"{file}: {name}() fails: {described(error, source(reference))}") from error
+    if not callable(made) or isinstance(made, type):
+        raise UserError(f"{file}: {name}() must return the application, not {made!r}")
+    return made
+
+
+def _place(reference: str) -> tuple[str, str]:
+    """The name of the file, and the name in it."""
+    module, _, name = reference.partition(":")
+    return f"{module.rpartition('.')[2]}.py", name
 
 
 def source(reference: str) -> Path | None:

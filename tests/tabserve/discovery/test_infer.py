@@ -283,6 +283,16 @@ def test_other_columns_decide_what_is_ambiguous() -> None:
     assert feature(days, Habits(month_first=True)).format == "%m/%d/%Y"
 
 
+def test_a_day_above_12_says_which_number_is_the_month() -> None:
+    for values, format in ((["12/31/2024", "01/02/2024"], "%m/%d/%Y"), (["13/12/2024", "01/02/2024"], "%d/%m/%Y")):
+        assert feature(pl.Series("x", values * 9)).format == format
+
+
+def test_a_number_of_eight_digits_may_be_a_day() -> None:
+    assert feature(pl.Series("x", [20240101, 20240229] * 9)).format == "%Y%m%d"
+    assert feature(pl.Series("x", [202401010, 202402291] * 9)).type == "integer"
+
+
 def test_words_among_numbers_are_missing_values(tmp_path: Path) -> None:
     found = column(tmp_path, ["error", *(f"{i % 9}.5" for i in range(60))])
     assert (found.na_values, found.missing) == (("error",), True)

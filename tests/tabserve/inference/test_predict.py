@@ -4,6 +4,7 @@ import datetime as dt
 import math
 
 import numpy as np
+import polars as pl
 import pytest
 from fastapi.testclient import TestClient
 
@@ -32,11 +33,31 @@ def test_it_takes_values_of_python_and_numpy(trained: Trained, client: TestClien
     assert model.predict(row | {"Wohnfläche (m²)": math.nan}) == model.predict(absent)
 
 
+NaTType = type("NaTType", (dt.datetime,), {})  # as in pandas
+NAType = type("NAType", (), {})
+
+
+def test_it_takes_what_pandas_writes_for_missing_values(trained: Trained, client: TestClient) -> None:
+    model, row = tabserve.load(trained.model), example(client)
+    missing = row | {"seit": None, "warm?": None}
+    assert model.predict(row | {"seit": NaTType(1, 1, 1), "warm?": NAType()}) == model.predict(missing)
+
+
+def test_a_table_is_refused(trained: Trained, client: TestClient) -> None:
+    model, row = tabserve.load(trained.model), example(client)
+    table = pl.DataFrame([row, row])
+    with pytest.raises(UserError, match=r"^predict takes rows: of a table, to_dicts\(\)"):
+        model.predict(table)  # type: ignore[arg-type]
+    assert model.predict(table.select(list(model.contract.features)).to_dicts()) == model.predict([row, row])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"rooms, total": "many"}, r"^row 1: rooms, total: Input should be a valid number"),
         ({"rooms, total": None}, r"^row 1: rooms, total: Input should be a valid number"),
+        ({"Wohnfläche (m²)": math.inf}, r"^row 1: Wohnfläche \(m²\): .*finite"),
+        ({"rooms, total": 10**5000}, r"."),
         ({"unknown": 1}, r"^row 1: unknown: Extra inputs are not permitted$"),
         ({"rooms, total": object()}, r"a row holds object: give it text, numbers, booleans, dates or None$"),
     ],

@@ -13,7 +13,7 @@ from kubernetes_validate import utils
 from tabserve.operations import check, schemas
 from tabserve.operations.manifests import Document, read
 from tests.conftest import Render
-from tests.tabserve.operations.documents import ADDITIONS
+from tests.tabserve.operations.documents import ADDITIONS, PATHS
 
 Problems = Callable[[list[Document]], list[str]]
 
@@ -87,7 +87,7 @@ def problems_of(examples: list[Document]) -> Problems:
 
     def problems(documents: list[Document]) -> list[str]:
         wrong = list(schemas.check([*documents, *examples]))
-        return wrong or list(dict.fromkeys(check.rules(documents, examples)))
+        return wrong or list(dict.fromkeys(check.rules(documents, examples, PATHS)))
 
     return problems
 

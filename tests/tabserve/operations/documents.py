@@ -4,8 +4,12 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+from tabserve.operations.check import paths_of
 from tabserve.operations.manifests import Document
+from tabserve.serving.app import model_app
+from tabserve.settings import ServeSettings
 
+PATHS = paths_of(model_app(ServeSettings.model_construct()))
 ABSENT = {"absent": "label"}
 
 Documents = list[Document]

@@ -10,7 +10,7 @@ import yaml
 
 from tabserve.operations import check
 from tests.tabserve.conftest import PACKAGE
-from tests.tabserve.operations.documents import Documents, assert_just, claim, document, of, put
+from tests.tabserve.operations.documents import PATHS, Documents, assert_just, claim, document, of, put
 
 COMPONENT = {"apiVersion": "kustomize.config.k8s.io/v1alpha1", "kind": "Component"}
 
@@ -62,6 +62,20 @@ def lone_job(folder: Path) -> None:
     replace(job, "runAsNonRoot: true", "runAsNonRoot: false")
 
 
+def files_elsewhere(folder: Path) -> None:
+    """A file by another spelling, one in a folder, and one from the network."""
+    path = folder / "kustomization.yaml"
+    replace(path, "- service.yaml", "- ./service.yaml\n  - https://example.org/more.yaml")
+    (folder / "more").mkdir()
+    (folder / "disruption-budget.yaml").rename(folder / "more/budget.yaml")
+    replace(path, "- disruption-budget.yaml", "- more/budget.yaml")
+
+
+def bad_file_elsewhere(folder: Path) -> None:
+    files_elsewhere(folder)
+    replace(folder / "more/budget.yaml", "maxUnavailable: 1", "")
+
+
 FILE_CASES: dict[str, tuple[Callable[[Path], object], str | tuple[str, ...]]] = {
     "no kustomization": (lambda folder: (folder / "kustomization.yaml").unlink(), "kustomization.yaml is missing"),
     "a file that is not listed": (extra_settings, "kustomization.yaml: extra.yaml exists, but is not listed"),
@@ -75,7 +89,7 @@ FILE_CASES: dict[str, tuple[Callable[[Path], object], str | tuple[str, ...]]] = 
     ),
     "an example that is applied": (
         lambda folder: listing(folder, "secret.example.yaml"),
-        "secret.example.yaml is an example and must not be applied",
+        "secret.example.yaml is an example: remove it",
     ),
     "an example with a wrong type": (
         lambda folder: replace(folder / "secret.example.yaml", "type: Opaque", "type: [Opaque]"),
@@ -84,6 +98,18 @@ FILE_CASES: dict[str, tuple[Callable[[Path], object], str | tuple[str, ...]]] = 
     "an example that is not valid YAML": (
         lambda folder: (folder / "more.example.yaml").write_text("a: [", encoding="utf-8"),
         "more.example.yaml: not valid YAML",
+    ),
+    "a file of a folder with a defect": (
+        bad_file_elsewhere,
+        "it must have either maxUnavailable or minAvailable",
+    ),
+    "a key that is a list": (
+        lambda folder: (folder / "more.example.yaml").write_text("[a]: 1", encoding="utf-8"),
+        "more.example.yaml: not valid YAML",
+    ),
+    "a list that is none": (
+        lambda folder: kustomization(folder, components="components/extra", resources=5),
+        "exists, but is not listed",
     ),
     "a file that is listed twice": (
         lambda folder: listing(folder, "deployment.yaml"),
@@ -168,7 +194,7 @@ def test_one_defect_in_files_gives_just_its_own_message(
     folder: Path, change: Callable[[Path], object], expected: str
 ) -> None:
     change(folder)
-    problems = list(check.in_folder(folder))
+    problems = list(check.in_folder(folder, PATHS))
     assert_just(problems, expected)
     assert len(set(problems)) == len(problems)
 
@@ -184,6 +210,12 @@ def patch_in_file(folder: Path) -> None:
     patch = document(documents_in(folder), "apps/v1", "Deployment", spec={"template": {"spec": {}}})
     (made / "patch.yaml").write_text(yaml.safe_dump(patch), encoding="utf-8")
     kustomization(made, patches=[{"path": "patch.yaml"}])
+
+
+def json_patch_in_file(folder: Path) -> None:
+    made = component(folder)
+    (made / "patch.yaml").write_text("- op: remove\n  path: /spec/replicas\n", encoding="utf-8")
+    kustomization(made, patches=[{"path": "./patch.yaml", "target": {"kind": "Deployment"}}])
 
 
 def patch_of_the_autoscaler(folder: Path) -> None:
@@ -204,12 +236,30 @@ def storage(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [lambda folder: None, component, inline_patch, patch_in_file, patch_of_the_autoscaler, storage],
-    ids=["the project's own", "a component", "an inline patch", "a patch in a file", "another patch", "claims"],
+    [
+        lambda folder: None,
+        component,
+        inline_patch,
+        patch_in_file,
+        json_patch_in_file,
+        patch_of_the_autoscaler,
+        storage,
+        files_elsewhere,
+    ],
+    ids=[
+        "the project's own",
+        "a component",
+        "an inline patch",
+        "a patch in a file",
+        "a JSON patch",
+        "another patch",
+        "claims",
+        "elsewhere",
+    ],
 )
 def test_correct_files_give_no_problem(folder: Path, change: Callable[[Path], object]) -> None:
     change(folder)
-    assert list(check.in_folder(folder)) == []
+    assert list(check.in_folder(folder, PATHS)) == []
 
 
 def test_the_project_without_an_autoscaler_is_correct_too(folder: Path) -> None:
@@ -217,21 +267,21 @@ def test_the_project_without_an_autoscaler_is_correct_too(folder: Path) -> None:
     listed = yaml.safe_load((folder / "kustomization.yaml").read_text(encoding="utf-8"))["resources"]
     kustomization(folder, resources=[name for name in listed if name != "autoscale.yaml"])
     replace(folder / "deployment.yaml", "  revisionHistoryLimit: 5\n", "  revisionHistoryLimit: 5\n  replicas: 2\n")
-    assert list(check.in_folder(folder)) == []
+    assert list(check.in_folder(folder, PATHS)) == []
 
 
 # --- the application
 
 
 def test_the_application_has_the_paths_that_manifests_name() -> None:
-    assert {"/livez", "/readyz", "/metrics", "/predict", "/docs"} <= check.served()
+    assert {"/livez", "/readyz", "/metrics", "/predict", "/docs"} <= PATHS
 
 
 def test_a_path_of_the_projects_own_may_be_monitored(project: Path) -> None:
     path = project / "k8s/components/service-monitor/service-monitor.yaml"
     replace(path, "path: /metrics", "path: /stats")
-    assert_just(list(check.in_folder(project / "k8s")), "the application has no path '/stats'")
-    assert list(check.in_folder(project / "k8s", check.served() | {"/stats"})) == []
+    assert_just(list(check.in_folder(project / "k8s", PATHS)), "the application has no path '/stats'")
+    assert list(check.in_folder(project / "k8s", PATHS | {"/stats"})) == []
 
 
 # --- the command line

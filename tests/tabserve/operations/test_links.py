@@ -5,6 +5,7 @@ from tabserve.operations.manifests import Document
 from tests.tabserve.operations.conftest import Problems
 from tests.tabserve.operations.documents import (
     ABSENT,
+    PATHS,
     Cases,
     Documents,
     Expected,
@@ -105,6 +106,17 @@ RIGHT: dict[str, Mutation] = {
     "a document without a namespace, which kustomize adds": drop(BUDGET, "metadata", "namespace"),
     "a document for the whole cluster": lambda documents: documents.append(
         {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "fast"}, "provisioner": "x"}
+    ),
+    "a name of a role with colons": lambda documents: documents.append(
+        {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "a:b"}, "rules": []}
+    ),
+    "a service that is a name elsewhere": lambda documents: documents.append(
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "elsewhere"},
+            "spec": {"type": "ExternalName", "externalName": "db.example.org"},
+        }
     ),
     "a name with dots": put(BUDGET, "budget.of.the.server", "metadata", "name"),
 }
@@ -242,6 +254,6 @@ def test_one_defect_gives_just_its_own_message(
 def test_a_claim_may_stand_in_an_example(whole: Documents, examples: Documents) -> None:
     made, named_in_pod = claim(whole), {"claimName": "added-persistentvolumeclaim"}
     volume(persistentVolumeClaim=named_in_pod)(whole)
-    assert list(check.rules(whole, [*examples, made])) == []
+    assert list(check.rules(whole, [*examples, made], PATHS)) == []
     named_in_pod["claimName"] = "gone"
-    assert_just(list(check.rules(whole, [*examples, made])), "there is no PersistentVolumeClaim 'gone'")
+    assert_just(list(check.rules(whole, [*examples, made], PATHS)), "there is no PersistentVolumeClaim 'gone'")

@@ -52,6 +52,7 @@ RIGHT: dict[str, Mutation] = {
     "a budget that keeps half of them": both(fixed, kept("50%")),
     "no limit of the CPU": drop(server, "resources", "limits", "cpu"),
     "a wait of another kind": put(server, {"exec": {"command": ["/bin/sleep", "5"]}}, "lifecycle", "preStop"),
+    "a schedule with more blanks": put(of("CronJob"), "30  2 * * *", "spec", "schedule"),
     "a setting that is not the server's": setting("MORE", "1"),
 }
 
@@ -100,6 +101,10 @@ CASES: Cases = {
     "a setting that the server does not know": (
         setting("SERVE_MAXROWS", "3"),
         "the server has no setting SERVE_MAXROWS; did you mean SERVE_MAX_ROWS?",
+    ),
+    "a setting without the prefix's last letter": (
+        setting("SERV_MAX_ROWS", "3"),
+        "the server has no setting SERV_MAX_ROWS; did you mean SERVE_MAX_ROWS?",
     ),
     "a setting that is like no other": (setting("SERVE_X", "3"), "the server has no setting SERVE_X"),
     "a setting that the server refuses": (

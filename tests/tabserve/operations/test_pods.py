@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 
 from tests.tabserve.operations.conftest import Problems
@@ -34,6 +36,21 @@ def live_as_ready(documents: Documents) -> None:
     server(documents)["livenessProbe"]["httpGet"]["path"] = server(documents)["readinessProbe"]["httpGet"]["path"]
 
 
+def another_deployment(documents: Documents) -> None:
+    """A cache, say: it has other probes, and is not asked for settings of the server."""
+    made = copy.deepcopy(of("Deployment")(documents))
+    made["metadata"]["name"] = "cache"
+    labels = made["spec"]["selector"]["matchLabels"] = {"app": "cache"}
+    made["spec"]["template"]["metadata"]["labels"] = labels
+    spec = made["spec"]["template"]["spec"]
+    spec["topologySpreadConstraints"] = []
+    (container,) = spec["containers"]
+    for key in ("startupProbe", "livenessProbe", "readinessProbe", "lifecycle", "envFrom"):
+        container.pop(key)
+    container |= {"name": "cache", "ports": [{"name": "cache", "containerPort": 6_379}]}
+    documents.append(made)
+
+
 @pytest.mark.parametrize("add", ADDITIONS.values(), ids=ADDITIONS)
 def test_each_correct_document_alone_gives_no_problem(add: Mutation, own: Documents, problems_of: Problems) -> None:
     add(own)
@@ -55,6 +72,15 @@ RIGHT: dict[str, Mutation] = {
     "a container with another user": put(server, 10_000, "securityContext", "runAsUser"),
     "a sidecar": lambda documents: pod(documents)["containers"].append(
         {key: server(documents)[key] for key in ("image", "resources", "securityContext")} | {"name": "beside"}
+    ),
+    "a sidecar with a port": lambda documents: pod(documents)["containers"].append(
+        {key: server(documents)[key] for key in ("image", "resources", "securityContext")}
+        | {"name": "beside", "ports": [{"name": "more", "containerPort": 9_999}]}
+    ),
+    "another deployment": another_deployment,
+    "profiles of the runtime": both(
+        put(pod, {"type": "RuntimeDefault"}, "securityContext", "appArmorProfile"),
+        put(server, {"type": "container_t"}, "securityContext", "seLinuxOptions"),
     ),
     "a startup probe of readiness": put(server, "/readyz", "startupProbe", "httpGet", "path"),
     "a port by its number": lambda documents: put(
@@ -87,7 +113,7 @@ CASES: Cases = {
     "a pod in the node's memory": (put(pod, True, "hostIPC"), "hostIPC must not be true"),
     "a pod without the server": (
         put(server, "main", "name"),
-        "there must be a container 'server': `make deploy` gives it the image",
+        "no Deployment has a container 'server': `make deploy` gives it the image",
     ),
     "a folder of the node": (volume(hostPath={"path": "/"}), "volume 'more': hostPath is not allowed"),
     "a folder that can fill the node": (volume(emptyDir={}), "volume 'more': emptyDir needs a sizeLimit"),

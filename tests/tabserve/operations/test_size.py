@@ -17,6 +17,7 @@ from tabserve.operations import check, container, load, size
 from tabserve.operations.container import Server, Use
 from tabserve.operations.manifests import SERVER
 from tabserve.operations.sizing import MEBI, Sizes
+from tests.tabserve.operations.documents import PATHS
 from tests.tabserve.operations.small_server import reply, serving
 from tests.tabserve.operations.test_in_place import changed_lines
 
@@ -115,7 +116,7 @@ def test_what_is_written_is_what_was_proposed(
     assert all(line.split(":")[0] in ("cpu", "memory", "averageUtilization") for line in lines)
     assert "memory: 80Mi" in lines
     assert "ok  written: " in printed
-    assert list(check.in_folder(Path("k8s"))) == []
+    assert list(check.in_folder(Path("k8s"), PATHS)) == []
 
 
 def test_a_load_that_one_pod_does_not_carry_is_refused(measurable: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -70,6 +70,7 @@ def test_metadata_is_complete(trained: Trained) -> None:
     [
         ("raise ValueError('no such\\nstep')", r"cannot be fitted: ValueError: no such step \(pipeline.py, line 2\)$"),
         ("return {}", r"pipelines\(\) must return one pipeline, not 0$"),
+        ("return [1]", r"pipelines\(\) must return {name: pipeline}, not a list$"),
         ("return {'a': 1, 'b': 2}", r"pipelines\(\) must return one pipeline, not 2$"),
         ("return {'a': 1}", "cannot be fitted: AttributeError: 'int' object has no attribute 'fit'$"),
     ],

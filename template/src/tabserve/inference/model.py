@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -96,7 +97,7 @@ class Model:
     def predict(self, rows: Row | Sequence[Row]) -> list[dict[str, Any]]:
         """Predict for rows, as the API does: the same checks, the same answers, in the same order.
 
-        Dates may be dates as well as text, and numbers those of NumPy; NaN is a missing value.
+        Dates may be dates as well as text, and numbers those of NumPy; NaN, NaT and NA are missing values.
 
         Args:
             rows: one or several, each with a value for each feature that may not be missing.
@@ -104,16 +105,19 @@ class Model:
         Raises:
             UserError: a row breaks the contract, or a prediction is not finite.
         """
+        if hasattr(rows, "columns") or not isinstance(rows, Iterable):
+            raise UserError("predict takes rows: of a table, to_dicts() (Polars) or to_dict('records') (pandas)")
         many = [rows] if isinstance(rows, Mapping) else list(rows)
         if not many:
             return []
+        many = [{name: _known(row[name]) for name in row} if isinstance(row, Mapping) else row for row in many]
         try:
-            valid = self._adapter.validate_json(to_json(many, inf_nan_mode="null", fallback=_plain))
+            valid = self._adapter.validate_json(to_json(many, inf_nan_mode="constants", fallback=_plain))
             answer = self.answer(self.run(self.encode(valid)))
         except pydantic.ValidationError as error:
             first = schema.problems(error)[0]
-            row, *field = first["loc"][1:]
-            raise UserError(f"row {row}: {''.join(f'{part}: ' for part in field)}{first['msg']}") from None
+            where = [f"row {part}" if at == 0 else str(part) for at, part in enumerate(first["loc"][1:])]
+            raise UserError(": ".join([*where, first["msg"]])) from None
         except (OverflowError, PydanticSerializationError) as error:
             raise UserError(str(error)) from None
         predictions: list[dict[str, Any]] = from_json(answer.content)["predictions"]
@@ -153,10 +157,18 @@ class Model:
         return str(self.metadata["version"])
 
 
+def _known(value: Any) -> Any:
+    """None for NaN, and for NaT and NA of pandas; a number for a decimal one."""
+    value = float(value) if isinstance(value, Decimal) else value
+    missing = type(value).__name__ in ("NaTType", "NAType") or (isinstance(value, float) and math.isnan(value))
+    return None if missing else value
+
+
 def _plain(value: Any) -> Any:
     """A NumPy scalar as one of Python."""
     if isinstance(value, np.generic):
-        return value.item()
+        value = value.astype("datetime64[us]") if isinstance(value, np.datetime64) else value
+        return _known(value.item())
     raise TypeError(f"a row holds {type(value).__name__}: give it text, numbers, booleans, dates or None")
 
 

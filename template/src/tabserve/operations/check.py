@@ -1,14 +1,11 @@
 """Check the manifests against each other and against the application, before a cluster sees them.
 
-    make check-k8s
-
-It reads `k8s/*.yaml`, and with them what each component in `k8s/components/` adds.
-With `-` it reads manifests from standard input: `kubectl kustomize k8s | uv run NAME check-k8s -`.
+It reads `k8s/*.yaml`, and with them what each component in `k8s/components/` adds, but its patches; or what kustomize
+made of all, from standard input.
 """
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,10 +18,8 @@ K8S = Path("k8s")
 EXAMPLES = "*.example.yaml"
 HASH = "internal.config.kubernetes.io/needsHashSuffix"
 
-Paths = frozenset[str] | None  # of the application; None stands for those of tabserve's own
 
-
-def run(piped: bool = False, paths: Paths = None) -> int:
+def run(piped: bool, paths: frozenset[str]) -> int:
     """Print what is wrong in `k8s/`, or in standard input; returns the exit code."""
     if piped:
         documents, unreadable = read([STANDARD_INPUT])
@@ -38,14 +33,14 @@ def run(piped: bool = False, paths: Paths = None) -> int:
     return 1 if found else 0
 
 
-def problems_of(documents: list[Document], paths: Paths = None) -> list[str]:
+def problems_of(documents: list[Document], paths: frozenset[str]) -> list[str]:
     """What is wrong in documents that kustomize has built."""
     examples, problems = read(sorted(K8S.glob(EXAMPLES)))
     problems += schemas.check([*documents, *examples])
     return problems or list(dict.fromkeys(rules(documents, examples, paths)))
 
 
-def in_folder(folder: Path, paths: Paths = None) -> Iterator[str]:
+def in_folder(folder: Path, paths: frozenset[str]) -> Iterator[str]:
     """What is wrong in the folder's files, and in those of each component together with them."""
     examples, problems = read(sorted(folder.glob(EXAMPLES)))
     documents, unreadable, unlisted = part(folder)
@@ -60,12 +55,12 @@ def in_folder(folder: Path, paths: Paths = None) -> Iterator[str]:
         if sound and not found:
             found += rules(documents + added, examples, paths)
         yield from [*unlisted, *unreadable]
-        yield from (f"{component.name}: {problem}" for problem in found if problem not in problems)
+        yield from (f"{component}: {problem}" for problem in found if problem not in problems)
 
 
-def rules(documents: list[Document], examples: list[Document], paths: Paths = None) -> Iterator[str]:
+def rules(documents: list[Document], examples: list[Document], paths: frozenset[str]) -> Iterator[str]:
     """What the rules say about documents that fit their schemas."""
-    manifests = Manifests(documents, examples, served() if paths is None else paths)
+    manifests = Manifests(documents, examples, paths)
     for rule in (pod_rules.pods, *link_rules.RULES, *operation_rules.RULES):
         yield from rule(manifests)
 
@@ -75,35 +70,32 @@ def paths_of(application: Any) -> frozenset[str]:
     return frozenset(path for route in application.routes if (path := getattr(route, "path", "")))
 
 
-@functools.cache
-def served() -> frozenset[str]:
-    """The paths of the application without anything added."""
-    from tabserve.serving.app import model_app
-    from tabserve.settings import ServeSettings
-
-    return paths_of(model_app(ServeSettings.model_construct()))
-
-
 def part(folder: Path) -> tuple[list[Document], list[str], list[str]]:
     """The documents of a folder but its patches, what cannot be read, and what is wrong in its kustomization."""
     path = folder / "kustomization.yaml"
     heads, unreadable = read([path])
     head = heads[0] if heads else {}
-    patches = [str(patch["path"]) for patch in items(head, "patches") if "path" in patch]
-    files = sorted(set(folder.glob("*.yaml")) - set(folder.glob(EXAMPLES)) - {path})
+    patches = [folder / str(patch["path"]) for patch in items(head, "patches") if "path" in patch]
+    files = set(folder.glob("*.yaml")) - set(folder.glob(EXAMPLES)) - {path}
+    listed = {folder / name for name in _names(head, "resources")} - set(folder.glob(EXAMPLES))
     unlisted = [] if unreadable else [f"{path}: {problem}" for problem in _unlisted(folder, head, patches, files)]
-    documents, more = read(file for file in files if file.name not in patches)
-    return documents, [*unreadable, *more, *read(file for file in files if file.name in patches)[1]], unlisted
+    documents, more = read(file for file in sorted({*files, *listed} - {*patches}) if file.is_file())
+    return documents, [*unreadable, *more, *read(sorted(files & {*patches}), lists=True)[1]], unlisted
 
 
-def _unlisted(folder: Path, head: Document, patches: list[str], files: list[Path]) -> Iterator[str]:
-    resources, components = (list(map(str, head.get(key) or ())) for key in ("resources", "components"))
-    names = [*resources, *patches]
-    examples = [name for name in names if (folder / name).match(EXAMPLES)]
-    yield from (f"{name} is an example and must not be applied: remove it from the list" for name in examples)
-    yield from (f"{name} is listed, but does not exist" for name in names if not (folder / name).exists())
-    yield from (f"{name} is listed twice" for name in twice(names))
-    yield from (f"{file.name} exists, but is not listed" for file in files if file.name not in names)
+def _names(head: Document, key: str) -> list[str]:
+    """The files and folders in a list of a kustomization, but those of other repositories."""
+    found = head.get(key)
+    return [str(name) for name in found if "://" not in str(name)] if isinstance(found, list) else []
+
+
+def _unlisted(folder: Path, head: Document, patches: list[Path], files: set[Path]) -> Iterator[str]:
+    paths = [*(folder / name for name in _names(head, "resources")), *patches]
+    yield from (f"{path.name} is an example: remove it from the list" for path in paths if path.match(EXAMPLES))
+    yield from (f"{path.relative_to(folder)} is listed, but does not exist" for path in paths if not path.exists())
+    yield from (f"{name} is listed twice" for name in twice(path.name for path in paths))
+    yield from (f"{file.name} exists, but is not listed" for file in sorted(files - {*paths}))
+    components = _names(head, "components")
     yield from (f"there is no component {name}" for name in components if not (folder / name).is_dir())
 
 

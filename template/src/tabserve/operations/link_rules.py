@@ -24,7 +24,7 @@ def names(manifests: Manifests) -> Iterator[str]:
     """Names are valid and unique, and no file that is applied has the values of a Secret."""
     for document in manifests.documents:
         parts = [name(document)] if document["kind"] in UNDOTTED else name(document).split(".")
-        if not all(map(NAME.fullmatch, parts)):
+        if not all(map(NAME.fullmatch, parts)) and "rbac" not in document["apiVersion"]:
             yield f"{label(document)}: metadata.name must be up to 63 of a-z, 0-9 and -"
     yield from (f"{document} is defined twice" for document in twice(map(label, manifests.documents)))
     for document in manifests.of("Secret"):
@@ -58,7 +58,8 @@ def selectors(manifests: Manifests) -> Iterator[str]:
 
 def _selectors(manifests: Manifests) -> Iterator[tuple[str, str, Document]]:
     for document in manifests.of(*SELECTING, "PodDisruptionBudget", "Service"):
-        yield label(document), "selector", at(document, "spec", "selector") or {}
+        if at(document, "spec", "type") != "ExternalName":
+            yield label(document), "selector", at(document, "spec", "selector") or {}
     for policy in manifests.of("NetworkPolicy"):
         if selector := at(policy, "spec", "podSelector"):
             yield label(policy), "podSelector", selector

@@ -135,9 +135,16 @@ class Load:
         await self._drained()
         taken = time.perf_counter() - started
         cores = {"own": (time.process_time() - used) / taken, "idle": (idle_seconds() - idle) / taken}
+        await self._close()
+        return summary(self.latencies, self.statuses, taken) | cores
+
+    async def _close(self) -> None:
+        for task in list(self.tasks):  # they open connections
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
         for connection in self.open:
             connection.transport.abort()
-        return summary(self.latencies, self.statuses, taken) | cores
+        await asyncio.sleep(0)  # what is aborted closes in the next turn
 
     async def _as_answers_come(self, started: float) -> None:
         """Each answer brings the next request, see `_answered`."""

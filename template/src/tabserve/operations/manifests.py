@@ -17,11 +17,12 @@ Document = dict[str, Any]
 
 SERVER = "server"  # the container that `make deploy` gives the image
 STANDARD_INPUT = Path("-")
-SELECTING = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet")  # kinds with a selector for their own pods
+SELECTING = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController")  # their own pods
 TEMPLATES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys((*SELECTING, "Job"), ("spec", "template")),
     "CronJob": ("spec", "jobTemplate", "spec", "template"),
     "Pod": (),
+    "PodTemplate": ("template",),
 }
 UNITS = {
     **{"n": 1e-9, "u": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3},
@@ -116,9 +117,9 @@ def twice(values: Iterable[Hashable]) -> list[Hashable]:
     return [value for value, count in Counter(values).items() if count > 1]
 
 
-def suggestion(word: str, known: Iterable[str]) -> str:
+def suggestion(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """`; did you mean ...?` where a known word is similar."""
-    found = difflib.get_close_matches(word, known, n=1)
+    found = difflib.get_close_matches(word, known, n=1, cutoff=cutoff)
     return f"; did you mean {found[0]}?" if found else ""
 
 
@@ -139,8 +140,8 @@ def settings_of(manifests: Manifests, container: Mapping[str, Any]) -> dict[str,
     return found | {item["name"]: item["value"] for item in items(container, "env") if "value" in item}
 
 
-def read(paths: Iterable[Path]) -> tuple[list[Document], list[str]]:
-    """The documents of YAML files, and the problems with the files."""
+def read(paths: Iterable[Path], lists: bool = False) -> tuple[list[Document], list[str]]:
+    """The documents of YAML files, and the problems with the files; JSON patches are `lists`."""
     documents: list[Document] = []
     problems: list[str] = []
     for path in paths:
@@ -148,7 +149,8 @@ def read(paths: Iterable[Path]) -> tuple[list[Document], list[str]]:
             content = sys.stdin.buffer.read() if path == STANDARD_INPUT else path.read_bytes()
             found = [document for document in yaml.load_all(content, Loader=StrictLoader) if document is not None]
             documents += [document for document in found if isinstance(document, dict)]
-            problems += [f"{path}: each document must be a mapping" for item in found if not isinstance(item, dict)]
+            wrong = [item for item in found if not isinstance(item, dict | list if lists else dict)]
+            problems += [f"{path}: each document must be a mapping" for _ in wrong]
         except FileNotFoundError:
             problems.append(f"{path} is missing")
         except yaml.YAMLError as error:
@@ -161,6 +163,6 @@ class StrictLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """The mapping."""
-        if again := twice(key.value for key, _ in node.value):
+        if again := twice(str(key.value) for key, _ in node.value):
             raise yaml.constructor.ConstructorError(None, None, f"duplicate key {again[0]!r}", node.start_mark)
         return super().construct_mapping(node, deep)

@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterator, Mapping
 
 from tabserve.errors import UserError
-from tabserve.operations.manifests import Document, Manifests, Pod, at, items, label, quantity, settings_of, suggestion
+from tabserve.operations.manifests import SERVER, Manifests, Pod, at, items, label, quantity, settings_of, suggestion
 from tabserve.operations.pod_rules import PRESENT, Container, Fields, wrong_fields
 from tabserve.settings import ServeSettings, load
 
 SETTINGS = {f"SERVE_{field}".upper(): field for field in ServeSettings.model_fields}
-SCHEDULE = r"[\d*?/,A-Za-z-]+( [\d*?/,A-Za-z-]+){4}|@(yearly|annually|monthly|weekly|daily|midnight|hourly)"
+SCHEDULE = r"[\d*?/,A-Za-z-]+( +[\d*?/,A-Za-z-]+){4}|@(yearly|annually|monthly|weekly|daily|midnight|hourly)"
 JOB: Fields = (
     ("ttlSecondsAfterFinished", PRESENT, "is missing: finished jobs would stay forever"),
     ("activeDeadlineSeconds", PRESENT, "is missing: a job that hangs would run forever"),
@@ -35,7 +35,8 @@ def settings(manifests: Manifests) -> Iterator[str]:
         given += [(pod.owner, {item["name"]: item.get("value")}) for c in pod.containers for item in items(c, "env")]
     for where, values in given:
         for key, value in values.items():
-            if str(key).startswith("SERVE_") and value is not None and (problem := _setting_problem(key, value)):
+            ours = str(key).startswith("SERVE_") or suggestion(str(key), SETTINGS, cutoff=0.9)
+            if ours and value is not None and (problem := _setting_problem(key, value)):
                 yield f"{where}: {problem}"
 
 
@@ -55,7 +56,7 @@ def _setting_problem(key: str, value: str) -> str:
 def servers(manifests: Manifests) -> Iterator[str]:
     """Port, threads and time to stop agree with the settings."""
     for pod in (pod for pod in manifests.pods if pod.kind == "Deployment"):
-        for container in items(pod.spec, "containers"):
+        for container in (each for each in items(pod.spec, "containers") if each["name"] == SERVER):
             found = _server_problems(pod, container, settings_of(manifests, container))
             yield from (f"{pod.owner}: {problem}" for problem in found)
 
@@ -67,8 +68,6 @@ def _server_problems(pod: Pod, container: Container, settings: Mapping[str, str]
     cores, threads = quantity(at(container, "resources", "limits", "cpu")), _number(settings, "SERVE_THREADS")
     if cores is not None and threads > max(cores, 1):
         yield f"SERVE_THREADS {threads} is more than the {cores:g} cores that the CPU limit allows"
-    if not ports:
-        return  # a sidecar gets no requests
     wait = at(container, "lifecycle", "preStop", "sleep", "seconds")
     if not at(container, "lifecycle", "preStop") or wait == 0:
         yield "lifecycle.preStop.sleep is missing: requests would reach a server that is gone"
@@ -107,7 +106,7 @@ def autoscalers(manifests: Manifests) -> Iterator[str]:
             yield from (f"{label(scaler)}: {problem}" for problem in _metric_problems(metric, target))
 
 
-def _metric_problems(metric: Document, deployment: Document) -> Iterator[str]:
+def _metric_problems(metric: Container, deployment: Container) -> Iterator[str]:
     measured, target = (at(metric, "resource", key) for key in ("name", "target"))
     for container in items(deployment, "spec", "template", "spec", "containers") if measured else ():
         if not at(container, "resources", "requests", measured):

@@ -23,7 +23,13 @@ IMAGE = re.compile(
     r"(?::[\w][\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?",
     re.ASCII,
 )
+BOTH: Fields = (
+    ("securityContext.appArmorProfile.type", f"None|{PROFILE}", "must be RuntimeDefault"),
+    ("securityContext.seLinuxOptions.type", "None|container_(t|init_t|kvm_t|engine_t)", "must be container_t"),
+    ("securityContext.windowsOptions.hostProcess", OFF, "must not be true"),
+)
 POD: Fields = (
+    *BOTH,
     ("securityContext.runAsNonRoot", "True", "must be true"),
     ("securityContext.runAsUser", USER, "must be a number of 10000 or more"),
     ("securityContext.seccompProfile.type", PROFILE, "must be RuntimeDefault"),
@@ -32,9 +38,11 @@ POD: Fields = (
     *((f"host{what}", OFF, "must not be true") for what in ("Network", "PID", "IPC")),
 )
 CONTAINER: Fields = (
+    *BOTH,
     ("image", f"(?=.*[:@][^/]*$){IMAGE.pattern}", "must be registry/name:tag or registry/name@digest in lower case"),
     ("securityContext.allowPrivilegeEscalation", "False", "must be false"),
     ("securityContext.privileged", OFF, "must not be true"),
+    ("securityContext.procMount", "None|Default", "must be Default"),
     ("securityContext.readOnlyRootFilesystem", "True", "must be true"),
     ("securityContext.runAsNonRoot", "None|True", "must not be false"),
     ("securityContext.runAsUser", f"None|{USER}", "must be a number of 10000 or more"),
@@ -62,6 +70,9 @@ VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persiste
 
 def pods(manifests: Manifests) -> Iterator[str]:
     """All rules on all pods and their containers."""
+    deployed = [item["name"] for pod in manifests.pods if pod.kind == "Deployment" for item in pod.containers]
+    if deployed and SERVER not in deployed:
+        yield f"no Deployment has a container {SERVER!r}: `make deploy` gives it the image"
     for pod in manifests.pods:
         yield from (f"{pod.owner}: {problem}" for problem in _pod_problems(pod))
         for container in pod.containers:
@@ -71,8 +82,6 @@ def pods(manifests: Manifests) -> Iterator[str]:
 
 def _pod_problems(pod: Pod) -> Iterator[str]:
     yield from (*wrong_fields(pod.spec, POD), *duplicates(pod.spec))
-    if pod.kind == "Deployment" and SERVER not in [item["name"] for item in items(pod.spec, "containers")]:
-        yield f"there must be a container {SERVER!r}: `make deploy` gives it the image"
     for volume in items(pod.spec, "volumes"):
         for kind in sorted(set(volume) - {"name"} - VOLUMES):
             yield f"volume {volume['name']!r}: {kind} is not allowed in a restricted namespace"
@@ -84,7 +93,7 @@ def _container_problems(pod: Pod, container: Container) -> Iterator[str]:
     yield from (*wrong_fields(container, CONTAINER), *duplicates(container), *resources(container))
     for port in items(container, "ports"):
         yield from (f"port {port['containerPort']}: {problem}" for problem in wrong_fields(port, PORT))
-    yield from wrong_fields(container, SERVING) if container.get("ports") else ()
+    yield from wrong_fields(container, SERVING) if container["name"] == SERVER else ()
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         port = at(container, probe, "httpGet", "port")
         if port is not None and port not in port_values(container):

@@ -6,7 +6,7 @@ import argparse
 
 from tabserve.operations import check
 from tabserve.project import Project
-from tabserve.references import handed_over
+from tabserve.references import application
 from tabserve.settings import ServeSettings, load
 
 
@@ -17,4 +17,4 @@ def run(arguments: argparse.Namespace, project: Project) -> None:
 
 def paths(project: Project) -> frozenset[str]:
     """The paths of the project's application."""
-    return check.paths_of(handed_over(project.application)(load(ServeSettings)))
+    return check.paths_of(application(project.application, load(ServeSettings)))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import gc
+from functools import partial
 
 from tabserve import settings
 from tabserve.project import Project
-from tabserve.references import handed_over
+from tabserve.references import application
 from tabserve.tasks.outdated import outdated
 
 
@@ -17,4 +18,4 @@ def run(arguments: argparse.Namespace, project: Project) -> None:
     from tabserve.serving import process
 
     configured = settings.load(settings.ServeSettings, host=arguments.host, port=arguments.port)
-    process.serve(handed_over(project.application), configured, outdated(project, configured.model))
+    process.serve(partial(application, project.application), configured, outdated(project, configured.model))

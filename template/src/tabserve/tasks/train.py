@@ -25,8 +25,8 @@ def run(arguments: argparse.Namespace, project: Project) -> None:
     for remark in remarks(path):
         console.warn(remark)
     pipelines = handed_over(project.pipelines)
-    if features := handed_over(project.features):
-        raise UserError(f"pipeline.py: FEATURES holds {next(iter(features))!r}, but no feature can be derived yet")
+    if handed_over(project.features) != {}:
+        raise UserError("pipeline.py: FEATURES must be {}: no feature can be derived yet")
     size, most = configured.test_size, configured.max_rows
     outcome = train.train(pipelines, contract, path, configured.seed, size, console.step, most)
     with console.step("draw the report"):

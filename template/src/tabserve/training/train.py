@@ -159,7 +159,7 @@ def _fit(pipelines: Pipelines, contract: Contract, matrix: Matrix, target: NDArr
             pipeline = _only(built).fit(matrix, target)
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"pipeline.py cannot be fitted: {described(error, _file(pipelines))}") from error
     if contract.task == "classification" and not hasattr(pipeline, "predict_proba"):
         raise UserError("pipeline.py: its estimator gives no probabilities (predict_proba); use one that does")
@@ -167,6 +167,8 @@ def _fit(pipelines: Pipelines, contract: Contract, matrix: Matrix, target: NDArr
 
 
 def _only(pipelines: Mapping[str, Pipeline]) -> Pipeline:
+    if not isinstance(pipelines, Mapping):
+        raise UserError(f"pipeline.py: pipelines() must return {{name: pipeline}}, not a {type(pipelines).__name__}")
     if len(pipelines) != 1:
         raise UserError(f"pipeline.py: pipelines() must return one pipeline, not {len(pipelines)}")
     return next(iter(pipelines.values()))

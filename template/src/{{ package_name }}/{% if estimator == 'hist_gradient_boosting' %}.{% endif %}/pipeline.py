@@ -12,7 +12,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 from tabserve.contract.encoding import Layout
 
-# Derived features, by name.
+# Derived features by name; there are none yet.
 FEATURES: dict[str, str] = {}
 
 

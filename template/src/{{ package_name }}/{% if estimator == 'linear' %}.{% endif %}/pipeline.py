@@ -13,7 +13,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from tabserve.contract.encoding import Layout
 
-# Derived features, by name.
+# Derived features by name; there are none yet.
 FEATURES: dict[str, str] = {}
 
 
