@@ -104,7 +104,7 @@ def pinned(image: str) -> str:
     return f"{image}@{digest}" if digest else image
 
 
-def check(documents: list[Document], paths: check_k8s.Paths) -> None:
+def check(documents: list[Document], paths: frozenset[str]) -> None:
     """The rules of `make check-k8s`, on what kustomize has made of the files, components and all.
 
     Raises:
