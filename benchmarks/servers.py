@@ -246,6 +246,12 @@ def started_at(pid: int) -> str:
     return values[19] if values else ""
 
 
+def cpu(pid: int) -> float:
+    """Seconds of CPU time that a process and its descendants have used."""
+    used = sum(int(value) for each in tree(pid) for value in stat(each)[11:13])
+    return used / os.sysconf("SC_CLK_TCK")
+
+
 def memory(pid: int) -> float:
     """MB of a process and its descendants: PSS, which counts a shared page once."""
     total = 0

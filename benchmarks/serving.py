@@ -1,4 +1,4 @@
-"""Requests per second, latency, start and memory of the server, beside other servers of the same trained model.
+"""Requests per second, CPU time, latency, start and memory of the server, beside other servers of the same model.
 
     python benchmarks/serving.py ../my-model
 
@@ -13,7 +13,8 @@ the project's server. What is measured:
 - ours: as it is generated, with metrics and JSON access logs; the log goes to a file in the temporary folder
 - ours-quiet: the same with SERVE_LOG_LEVEL=warning, so without access logs
 - ours-unobserved: neither request ids nor metrics nor access logs
-- asgi, fastapi: a constant reply, from the project's environment and with its uvicorn: limits, they read no body
+- asgi, fastapi: a constant reply, from the project's environment and with its Granian: limits, they read no body
+- uvicorn: the reply of asgi on uvicorn with httptools
 - mlflow, bentoml, litserve: the scikit-learn pipeline, whose first step reads a data frame's columns, as usual with
   these; with -onnx: the ONNX graph and the project's own encoding of rows, the best that can be done with them.
   Batching is on where there is any, one worker, access logs are off
@@ -46,6 +47,7 @@ from servers import (
     Running,
     System,
     body_of,
+    cpu,
     memory,
     post,
     run,
@@ -60,7 +62,7 @@ CACHE = Path.home() / ".cache/copier-mlops-benchmarks"
 CONNECTIONS = (1, 8, 64)
 LATENCY_AT = LISTS_AT = 8  # connections
 WARM_UP = 1.0  # seconds
-OURS = ("python", "uvicorn", "fastapi", "httptools", "onnxruntime", "scikit-learn")
+OURS = ("python", "granian", "fastapi", "onnxruntime", "scikit-learn")
 THEIRS = {name: (name, "uvicorn", "scikit-learn", "onnxruntime") for name in ("mlflow", "bentoml", "litserve")}
 SAME = ("numpy", "scikit-learn", "onnxruntime", "joblib")
 
@@ -92,6 +94,7 @@ SYSTEMS = (
     System("ours-unobserved", SERVING, ("{peers}/unobserved.py", "{port}"), lists=True, settings=QUIET),
     System("asgi", SERVING, ("{peers}/limits.py", "asgi", "{port}")),
     System("fastapi", SERVING, ("{peers}/limits.py", "fastapi", "{port}")),
+    System("uvicorn", SERVING, ("{peers}/limits.py", "uvicorn", "{port}")),
     mlflow("mlflow", "sklearn"),
     mlflow("mlflow-onnx", "onnx"),
     bentoml("bentoml", "sklearn"),
@@ -205,6 +208,8 @@ def serving_environment(bench: Bench) -> None:
     there = os.environ | {"UV_PROJECT_ENVIRONMENT": str(bench.envs / SERVING)}
     options = ["--frozen", "--no-default-groups", "--no-install-project", "--compile-bytecode"]
     run([uv_of(bench.project), "sync", "-q", *options, "--python", project_python(bench)], bench.project, there)
+    beside = ["-q", "--compile-bytecode", "--python", str(bench.python(SERVING)), "uvicorn", "httptools"]
+    run([uv_of(bench.project), "pip", "install", *beside])
 
 
 def peer_environment(bench: Bench, peer: str) -> None:
@@ -274,6 +279,7 @@ def measure(running: Running) -> Numbers:
     for connections in CONNECTIONS:
         loaded = load(running, connections, 1)
         found[f"rps {connections}"] = loaded["requests"] / loaded["seconds"]
+        found[f"cpu {connections}"] = 1e6 * loaded["cpu"] / max(loaded["requests"], 1)
         found["errors"] += loaded["errors"]
         if connections == LATENCY_AT:
             found |= {"p50": loaded["p50"], "p99": loaded["p99"]}
@@ -288,7 +294,9 @@ def measure(running: Running) -> Numbers:
 def load(running: Running, connections: int, rows: int) -> Numbers:
     """What wrk counts after a warm-up."""
     wrk(running, connections, rows, WARM_UP)
+    before = cpu(running.process.pid)
     found = wrk(running, connections, rows, running.bench.seconds)
+    found["cpu"] = cpu(running.process.pid) - before
     found["errors"] = found["status"] + found["socket"] + found["timeout"]
     if found["errors"]:
         what = f"{connections} connections, {rows} rows"
@@ -304,7 +312,9 @@ def report(measured: Mapping[str, Sequence[Numbers]], versions: Mapping[str, str
     """Print medians, ratios and versions."""
     middle = {name: medians(found) for name, found in measured.items()}
     print_table(middle)
-    print_ratios(middle)
+    print_ratios(middle, "rps", "ours / other, requests per second")
+    print_cpu(middle)
+    print_ratios(middle, "cpu", "ours / other, CPU time of a request")
     print_lists(middle)
     print()
     for name, said in versions.items():
@@ -331,14 +341,24 @@ def print_table(middle: Mapping[str, Numbers]) -> None:
     print("the first correct answer; PSS: of all processes, after requests of one row")
 
 
-def print_ratios(middle: Mapping[str, Numbers]) -> None:
-    """How often the requests per second of the others those of ours are."""
+def print_cpu(middle: Mapping[str, Numbers]) -> None:
+    """Microseconds of all of a server's processes for one request."""
+    print(f"\n{'CPU us':<16} {' '.join(f'{count:>8}' for count in CONNECTIONS)}")
+    for name, numbers in middle.items():
+        used = " ".join(f"{numbers[f'cpu {count}']:>8.0f}" for count in CONNECTIONS)
+        print(f"{name:<16} {used}")
+
+
+def print_ratios(middle: Mapping[str, Numbers], kind: str, title: str) -> None:
+    """How often the numbers of the others those of ours are."""
     if "ours" not in middle:
         return
-    print(f"\n{'ours / other':<16} {' '.join(f'{count:>8}' for count in CONNECTIONS)}")
+    print(f"\n{title}\n{'':<16} {' '.join(f'{count:>8}' for count in CONNECTIONS)}")
     for name, numbers in middle.items():
         if name != "ours":
-            ratios = (middle["ours"][f"rps {count}"] / max(numbers[f"rps {count}"], 0.01) for count in CONNECTIONS)
+            ratios = (
+                middle["ours"][f"{kind} {count}"] / max(numbers[f"{kind} {count}"], 0.01) for count in CONNECTIONS
+            )
             print(f"{name:<16} {' '.join(f'{ratio:>8.2f}' for ratio in ratios)}")
 
 

@@ -1,12 +1,13 @@
-"""For serving.py, in the project's environment: what a constant reply costs, on the project's own server.
+"""For serving.py, in the project's environment: what a constant reply costs, on the project's own server or on uvicorn.
 
-    python limits.py asgi|fastapi PORT
+    python limits.py asgi|fastapi|uvicorn PORT
 
-It is the project's answer to the same request, so that as many bytes are sent. Neither reads the request's body.
+It is the project's answer to the same request, so that as many bytes are sent. None reads the request's body.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
@@ -44,18 +45,16 @@ def with_fastapi() -> Any:
 
 
 def main() -> None:
-    """Serve with the settings of the project's server."""
-    asgi = sys.argv[1] == "asgi"
-    import_module("uvicorn").run(
-        bare if asgi else with_fastapi(),
-        host="127.0.0.1",
-        port=int(sys.argv[2]),
-        http="httptools",
-        lifespan="off" if asgi else "auto",
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-    )
+    """Serve, on Granian with the settings of the project's server."""
+    kind, port = sys.argv[1], int(sys.argv[2])
+    if kind == "uvicorn":
+        options = {"http": "httptools", "lifespan": "off", "log_level": "warning", "access_log": False}
+        import_module("uvicorn").run(bare, host="127.0.0.1", port=port, server_header=False, **options)
+        return
+    constants, server = import_module("granian.constants"), import_module("granian.server.embed").Server
+    options = {"interface": constants.Interfaces.ASGINL, "http": constants.HTTPModes.http1, "websockets": False}
+    made = server(bare if kind == "asgi" else with_fastapi(), "127.0.0.1", port, log_enabled=False, **options)
+    asyncio.run(made.serve())
 
 
 if __name__ == "__main__":

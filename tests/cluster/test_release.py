@@ -59,7 +59,7 @@ def test_a_new_image_replaces_the_old_one_without_a_failed_request(deployed: Dep
     tag = deployed.commit("A release")
     make(deployed.project, "image")
     make(deployed.project, "push")
-    with steady_load(deployed.url, deployed.row):
+    with steady_load(deployed.url, deployed.row), steady_load(deployed.url, deployed.row, 16, 0.2, kept=True):
         printed = make(deployed.project, "deploy")
         settled(deployed)
     assert re.search(rf":{tag}-[0-9a-f]{{8}}@sha256:", printed)

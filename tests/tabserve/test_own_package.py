@@ -89,7 +89,7 @@ def test_own_settings_come_from_the_environment_too_and_typos_are_named(
 def test_any_asgi_server_can_run_the_application(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`uvicorn --factory PACKAGE.app:create_app` calls it without arguments; settings come from config.toml."""
+    """`granian --factory PACKAGE.app:create_app` calls it without arguments; settings come from config.toml."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SERVE_MODEL", str(trained.model))
     with TestClient(imported(OWN / "app.py").create_app()) as client:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+from types import FrameType
 
 from tabserve.errors import UserError
 from tabserve.project import Project
@@ -12,7 +14,7 @@ from tabserve.project import Project
 def main(project: Project, arguments: list[str] | None = None) -> int:
     """Run one task of a project; returns the exit code."""
     # Process 1 of a container ignores a signal without a handler, also during imports, so all else is imported later.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0 if "serve" in sys.argv[1:2] else 128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, _end)
     try:
         run(project, arguments)
     except UserError as error:
@@ -22,6 +24,12 @@ def main(project: Project, arguments: list[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    if "serve" in sys.argv[1:2]:
+        os._exit(0)  # nothing is served yet, and modules that are being imported may swallow SystemExit
+    sys.exit(128 + number)
 
 
 def run(project: Project, arguments: list[str] | None) -> None:

@@ -112,8 +112,9 @@ class ServeSettings(ModelSettings):
     port: int = Field(default=8080, ge=0, le=65535)
     max_rows: int = Field(default=1_000, ge=1)
     max_body_bytes: int = Field(default=2**20, ge=1)
-    express: bool = True
     longest_wait: float = Field(default=1.0, gt=0)
+    read_timeout: float = Field(default=30.0, ge=0.1, le=3600)
+    drain_seconds: int = Field(default=3, ge=0)
     grace_seconds: int = Field(default=20, ge=0)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     api_key: Key | None = None

@@ -1,7 +1,7 @@
 """The application that answers over HTTP: the model's API. Add routes, middleware, dependencies and settings here.
 
-uv run NAME serve                                  # NAME and PACKAGE stand in pyproject.toml
-uv run uvicorn --factory PACKAGE.app:create_app    # or any other ASGI server
+uv run NAME serve    # NAME and PACKAGE stand in pyproject.toml
+uv run granian --interface asgi --factory PACKAGE.app:create_app    # or any other ASGI server
 """
 
 from fastapi import FastAPI

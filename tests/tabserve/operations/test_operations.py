@@ -88,11 +88,11 @@ CASES: Cases = {
     ),
     "an end that Kubernetes sets too early": (
         both(drop(pod, "terminationGracePeriodSeconds"), setting("SERVE_GRACE_SECONDS", "25")),
-        "terminationGracePeriodSeconds must be above preStop and SERVE_GRACE_SECONDS together, 30 s",
+        "terminationGracePeriodSeconds must be above 33 s: preStop, draining",
     ),
     "a grace that is longer than the end": (
         setting("SERVE_GRACE_SECONDS", "9000"),
-        "terminationGracePeriodSeconds must be above preStop and SERVE_GRACE_SECONDS together, 90",
+        "terminationGracePeriodSeconds must be above 90",
     ),
     "a grace that is not a number": (
         setting("SERVE_GRACE_SECONDS", "20s"),

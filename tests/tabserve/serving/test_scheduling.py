@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tabserve.serving.scheduling import NEXT, PAUSE, SLICE, BusyError, Returns, Slices, Turn
+from tabserve.serving.scheduling import NEXT, PAUSE, SLICE, BusyError, Deadlines, RetryPacer, Slices, Turn
 
 
 def run(test: Coroutine[Any, Any, None]) -> None:
@@ -60,8 +60,31 @@ def test_too_much_work_is_refused() -> None:
     run(work())
 
 
-def test_who_was_sent_away_comes_back_one_by_one() -> None:
-    returns = Returns()
-    waits = [returns.next(100.0) for _ in range(3)]
+def test_rejected_clients_are_answered_one_by_one() -> None:
+    pacer = RetryPacer()
+    waits = [pacer.next(100.0) for _ in range(3)]
     assert waits == pytest.approx([PAUSE, PAUSE + NEXT, PAUSE + 2 * NEXT])
-    assert returns.next(200.0) == pytest.approx(PAUSE)
+    assert pacer.next(200.0) == pytest.approx(PAUSE)
+
+
+def test_a_task_that_takes_too_long_is_cancelled() -> None:
+    deadlines = Deadlines(0.1)
+    ended: dict[str, bool] = {}
+
+    async def work(name: str, begins: float, lasts: float) -> None:
+        await asyncio.sleep(begins)
+        task = deadlines.start()
+        try:
+            await asyncio.sleep(lasts)
+        except asyncio.CancelledError:
+            task.uncancel()
+        ended[name] = deadlines.stop(task)
+
+    async def all_of_it() -> None:
+        works = [("quick", 0, 0.01), ("slow", 0, 5), ("slow later", 0.05, 5), ("quick later", 0.25, 0.05)]
+        await asyncio.gather(*(work(*each) for each in works))
+
+    began = time.monotonic()
+    run(all_of_it())
+    assert ended == {"quick": True, "slow": False, "slow later": False, "quick later": True}
+    assert time.monotonic() - began < 2

@@ -67,7 +67,7 @@ def rules(documents: list[Document], examples: list[Document], paths: frozenset[
 
 def paths_of(application: Any) -> frozenset[str]:
     """The paths that a FastAPI application answers."""
-    return frozenset(path for route in application.routes if (path := getattr(route, "path", "")))
+    return frozenset(path for route in getattr(application, "routes", ()) if (path := getattr(route, "path", "")))
 
 
 def part(folder: Path) -> tuple[list[Document], list[str], list[str]]:

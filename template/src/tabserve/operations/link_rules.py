@@ -148,7 +148,7 @@ def monitors(manifests: Manifests) -> Iterator[str]:
             port, path = endpoint.get("port"), str(endpoint.get("path", "/metrics"))
             if not wanted or port not in ports:
                 yield f"{label(monitor)}: no Service with the labels {wanted} has a port {port!r}"
-            if path not in manifests.routes:
+            if manifests.routes and path not in manifests.routes:
                 yield f"{label(monitor)}: the application has no path {path!r}"
 
 

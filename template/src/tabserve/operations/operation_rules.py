@@ -72,9 +72,9 @@ def _server_problems(pod: Pod, container: Container, settings: Mapping[str, str]
     if not at(container, "lifecycle", "preStop") or wait == 0:
         yield "lifecycle.preStop.sleep is missing: requests would reach a server that is gone"
     given = pod.spec.get("terminationGracePeriodSeconds")
-    needed = _number(settings, "SERVE_GRACE_SECONDS") + (wait or 0)
+    needed = sum(_number(settings, f"SERVE_{part}_SECONDS") for part in ("DRAIN", "GRACE")) + (wait or 0)
     if (30 if given is None else given) <= needed:
-        yield f"terminationGracePeriodSeconds must be above preStop and SERVE_GRACE_SECONDS together, {needed} s"
+        yield f"terminationGracePeriodSeconds must be above {needed} s: preStop, draining and SERVE_GRACE_SECONDS"
 
 
 def _number(settings: Mapping[str, str], key: str) -> int:

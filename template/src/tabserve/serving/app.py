@@ -7,32 +7,26 @@ OpenAPI and every check come from the contract inside that file.
 from __future__ import annotations
 
 import asyncio
-import gc
-import logging
 import secrets
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, cast
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response, Security, params
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader
 from fastapi_offline import FastAPIOffline
 from pydantic_core import to_json
 from starlette.responses import RedirectResponse
 
-from tabserve.errors import UserError
-from tabserve.serving import predictor as predictors
-from tabserve.serving.body import Bodies
-from tabserve.serving.errors import JSON, NotReadyError, refusal
-from tabserve.serving.express import Desk
-from tabserve.serving.observability import Metrics, Observer, ObserverMiddleware, request_id
+from tabserve.serving.errors import FAILED, JSON, as_http
+from tabserve.serving.fast_path import FastPath, Setup
+from tabserve.serving.observability import ObserverMiddleware, request_id
 from tabserve.serving.openapi import Health, Reason, describe
-from tabserve.serving.scheduling import BusyError, Returns
+from tabserve.serving.service import Service
 from tabserve.settings import ServeSettings
-
-log = logging.getLogger("server")
 
 API_KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="Asked for when SERVE_API_KEY is set.")
 Guard = Sequence[params.Depends]
@@ -41,58 +35,45 @@ PLAIN: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {}}}}
 PREDICT = "/predict"
 
 
-class State:
-    """What changes while the server runs: the predictor, or the reason why there is none yet."""
+def model_app(settings: ServeSettings, dependencies: Guard = ()) -> FastAPI:
+    """The API of the model in `settings.model`.
 
-    def __init__(self) -> None:
-        self.predictor: predictors.Predictor | None = None
-        self.reason = "the model is loading"
-
-
-def model_app(settings: ServeSettings) -> FastAPI:
-    """The API of the model in `settings.model`."""
-    state, metrics = State(), Metrics()
-    observer = Observer(metrics)
-
-    async def load() -> None:
-        try:
-            state.predictor = await asyncio.to_thread(predictors.load, settings, observer, asyncio.get_running_loop())
-        except UserError as error:
-            state.reason = str(error)
-            log.error(state.reason)
-        except Exception:  # whatever a damaged file may raise: the task would die without a word
-            state.reason = "the model cannot be loaded; the log says why"
-            log.exception(state.reason)
-        else:
-            metrics.model.labels(state.predictor.model.version).set(1)
-            app.openapi_schema = None
-            log.info("ready", extra={"fields": {"model_version": state.predictor.model.version}})
-        gc.freeze()
-        gc.enable()  # cli.py has disabled it: what is imported and loaded stays, and looking through it takes long
+    Args:
+        dependencies: of what needs the key, if there is a key: predictions, and what the model is.
+    """
+    service = Service(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # One, because what it does holds Python's lock: more would only take turns with each other and the event loop.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1, "worker"))
-        loading = asyncio.create_task(load())
+        loading = asyncio.create_task(service.load())
         yield
         await loading
-        observer.flush()
+        service.observer.flush()
 
     key = settings.api_key.get_secret_value() if settings.api_key else None
-    guard = _guard(key) if key else None
-    bodies, asks = Bodies(settings.max_body_bytes), [Depends(guard)] if guard else []
-    desk = Desk(PREDICT, lambda: state.predictor, observer, bodies, Returns(), guard, (key or "").encode())
-    about = {"title": settings.title, "description": settings.description}
-    # FastAPI's own tracing asks for its providers at every request, also where there are none.
-    app = FastAPIOffline(**about, lifespan=lifespan, telemetry={"tracing": False, "metrics": False, "logs": False})
-    app.add_middleware(cast(Any, ObserverMiddleware), observer=observer)
+    guard = [Depends(_guard(key))] if key else []
+    app = FastAPIOffline(
+        title=settings.title,
+        description=settings.description,
+        lifespan=lifespan,
+        # A redirect would name the scheme and the host that this process knows, not those of an ingress before it.
+        redirect_slashes=False,
+        # FastAPI's own tracing looks for its providers at every request, also where there are none.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(Exception, _crashed)
-    _add_predict(app, state, desk, asks)
-    _add_model(app, state, asks)
-    _add_health(app, state, observer)
-    _add_openapi(app, state, settings)
-    app.state.desk = desk
+    route = _add_predict(app, service, [*guard, *dependencies])
+    _add_model(app, service, [*guard, *dependencies])
+    _add_health(app, service)
+    _add_openapi(app, service, settings)
+    functions = [needed.dependency for needed in guard]
+    setup = Setup(app, service, (key or "").encode(), route, functions, dict(app.exception_handlers))
+    app.add_middleware(cast(Any, ObserverMiddleware), observer=service.observer)
+    app.add_middleware(cast(Any, FastPath), setup=setup)
+    app.state.service, app.state.fast_path = service, setup
     return app
 
 
@@ -100,12 +81,18 @@ def _answer(content: Any, status: int = 200, headers: dict[str, str] | None = No
     return Response(to_json(content), status, headers, JSON)
 
 
+async def _invalid(request: Request, error: Exception) -> Response:
+    """Problems without the input: it may be secret or huge."""
+    shown = [{name: each[name] for name in ("type", "loc", "msg")} for each in cast(Any, error).errors()]
+    return _answer({"detail": shown}, 422)
+
+
 async def _crashed(request: Request, error: Exception) -> Response:
-    """What is answered for an error that nothing handles; uvicorn logs it."""
-    return _answer({"detail": "Internal Server Error"}, 500, {"x-request-id": request_id.get()})
+    """What is answered for an error that nothing handles; the server logs it."""
+    return _answer(FAILED, 500, {"x-request-id": request_id.get()})
 
 
-def _add_health(app: FastAPI, state: State, observer: Observer) -> None:
+def _add_health(app: FastAPI, service: Service) -> None:
     @app.get("/livez", tags=["health"], summary="Whether the process answers", response_model=Health)
     async def livez() -> Response:
         """It depends on nothing else."""
@@ -114,13 +101,13 @@ def _add_health(app: FastAPI, state: State, observer: Observer) -> None:
     @app.get("/readyz", tags=["health"], summary="Whether a model is ready", response_model=Health, responses=NOT_READY)
     async def readyz() -> Response:
         """The model is loaded and has made a first prediction; otherwise the reason why not."""
-        return _answer({"detail": state.reason}, 503) if state.predictor is None else _answer({"status": "ready"})
+        return _answer({"detail": service.reason}, 503) if service.predictor is None else _answer({"status": "ready"})
 
     @app.get("/metrics", tags=["health"], summary="Prometheus metrics", response_class=Response, responses=PLAIN)
     async def prometheus() -> Response:
         """In the Prometheus text exposition format."""
-        observer.flush()
-        return Response(observer.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        service.observer.flush()
+        return Response(service.observer.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 def _guard(key: str) -> Callable[[str | None], None]:
@@ -133,7 +120,7 @@ def _guard(key: str) -> Callable[[str | None], None]:
     return guard
 
 
-def _add_model(app: FastAPI, state: State, asks: Guard) -> None:
+def _add_model(app: FastAPI, service: Service, guard: Guard) -> None:
     @app.get("/", include_in_schema=False)
     async def root() -> Response:
         return RedirectResponse("docs")
@@ -141,42 +128,40 @@ def _add_model(app: FastAPI, state: State, asks: Guard) -> None:
     @app.get(
         "/model",
         tags=["model"],
-        dependencies=asks,
+        dependencies=guard,
         summary="What is served",
         response_model=dict[str, Any],
         responses=NOT_READY,
     )
     async def model() -> Response:
         """Contract, version, scores on held-out rows, library versions, data hash and git commit."""
-        if state.predictor is None:
-            return _answer({"detail": state.reason}, 503)
-        return _answer(dict(state.predictor.model.metadata))
+        if service.predictor is None:
+            return _answer({"detail": service.reason}, 503)
+        return _answer(dict(service.predictor.model.metadata))
 
 
-def _add_predict(app: FastAPI, state: State, desk: Desk, asks: Guard) -> None:
-    @app.post(PREDICT, tags=["model"], dependencies=asks, summary="Predict for one row, or for each row of a list")
+def _add_predict(app: FastAPI, service: Service, guard: Guard) -> APIRoute:
+    @app.post(PREDICT, tags=["model"], dependencies=guard, summary="Predict for one row, or for each row of a list")
     async def predict(request: Request) -> Response:
         """Each row is checked against the contract; one that breaks it refuses the request, with the reasons."""
-        # Most requests do not come here: express.py answers them the same. `[serve] express = false` ends that.
+        # Most requests do not come here: fast_path.py answers them the same.
         try:
-            async with desk.bodies.read(request) as body:
-                if state.predictor is None:
-                    raise NotReadyError(state.reason)
-                return Response(await state.predictor.predict(body), media_type=JSON)
-        except BusyError as error:
-            busy = refusal(error)
+            return Response(await service.predict(request.scope, request.receive), media_type=JSON)
         except Exception as error:
-            return refusal(error)
-        await asyncio.sleep(desk.returns.next(time.monotonic()))  # not above: the error holds what was read of the body
-        return busy
+            raise as_http(error) or error from None
+
+    return next(route for route in app.routes if isinstance(route, APIRoute) and route.path == PREDICT)
 
 
-def _add_openapi(app: FastAPI, state: State, settings: ServeSettings) -> None:
-    generic = app.openapi
+def _add_openapi(app: FastAPI, service: Service, settings: ServeSettings) -> None:
+    generic, described = app.openapi, None
 
     def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            describe(generic(), state.predictor.model if state.predictor else None, settings.max_rows)
+        nonlocal described
+        model = service.predictor.model if service.predictor else None
+        if app.openapi_schema is None or described is not model:
+            app.openapi_schema, described = None, model
+            describe(generic(), model, settings.max_rows)
         return cast(dict[str, Any], app.openapi_schema)
 
     app.openapi = openapi  # type: ignore[method-assign]

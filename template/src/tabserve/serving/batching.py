@@ -123,7 +123,7 @@ class Batcher:
         """Queue a matrix; `done` is called in the event loop, with its prediction or with what went wrong.
 
         Args:
-            alone: that no other request can arrive in this turn of the event loop.
+            alone: that no other request is on its way: this one need not wait for the end of the turn.
 
         Raises:
             BusyError: the queue is full.

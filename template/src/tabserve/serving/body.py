@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive, Scope
 
-from starlette.requests import Request
-
-from tabserve.serving.scheduling import BusyError
+from tabserve.serving.scheduling import BusyError, Deadlines
 
 HELD, ROOM = 4, 16 * 2**20  # as many of the largest bodies, and as many bytes, may be held at once
-PATIENCE = 30.0  # seconds
+SMALL, RESERVE = 16_384, 0.25  # bytes of a small body; the share of the room that only small bodies get
 DISCARDED = 64 * 2**20  # bytes of a body that is too large
 
 
@@ -34,71 +31,79 @@ class Bodies:
 
     Attributes:
         room: bytes that may still be held. Only what has come is held: who announces much and sends nothing takes none.
-        patience: seconds within which a body must come, as it holds its bytes until then.
+        reserve: bytes of it that only small bodies get, so that a few clients with large ones cannot stop all others.
+        deadlines: of bodies, as they hold their bytes until they are whole.
     """
 
-    def __init__(self, largest: int) -> None:
-        self.largest, self.room, self.patience = largest, max(HELD * largest, ROOM), PATIENCE
+    def __init__(self, largest: int, timeout: float) -> None:
+        self.largest, self.room, self.deadlines = largest, max(HELD * largest, ROOM), Deadlines(timeout)
+        self.reserve = int(RESERVE * self.room)
 
-    @asynccontextmanager
-    async def read(self, request: Request) -> AsyncIterator[bytes]:
-        """The body of a request; its bytes count as held until the context ends.
+    async def read(self, scope: Scope, receive: Receive) -> bytes:
+        """The body of a request; its bytes count as held until `release`.
 
         Raises:
-            TooLargeError: as soon as that is known.
+            TooLargeError: the body is too large. What comes of it has been read: a client that is still sending when
+                its connection closes does not see the answer.
             BusyError: other requests hold too many bytes.
             LateError: it takes too long.
             starlette.requests.ClientDisconnect: the client went away.
         """
-        held = _Held(self)
+        parts: list[bytes] = []
+        task = self.deadlines.start()
         try:
-            yield await self._in_time(request, held)
+            await self._read(scope, receive, parts)
+            return b"".join(parts)
+        except BaseException:
+            self.room += sum(map(len, parts))
+            if self.deadlines.stop(task):
+                raise
+            task.uncancel()
+            raise LateError(self.deadlines.seconds) from None
         finally:
-            self.room += held.size
+            self.deadlines.stop(task)
 
-    async def _in_time(self, request: Request, held: _Held) -> bytes:
-        try:
-            async with asyncio.timeout(self.patience):
-                await self._check(request)
-                return await held.body(request)
-        except TimeoutError:
-            raise LateError(self.patience) from None
+    def release(self, body: bytes) -> None:
+        """Let go of a body that was read."""
+        self.room += len(body)
 
-    async def _check(self, request: Request) -> None:
-        announced = request.headers.get("content-length", "")
-        size = int(announced) if announced.isdecimal() else 0
-        if size > self.largest:
-            if request.headers.get("connection", "").lower() == "close":
-                await _discard(request)
-            raise TooLargeError(self.largest)
-        if size > self.room:
+    async def _read(self, scope: Scope, receive: Receive, parts: list[bytes]) -> None:
+        announced, size, more = _announced(scope), 0, True
+        reserve = 0 if 0 < announced <= SMALL else self.reserve
+        if announced > self.largest:
+            await _refuse(scope, receive, True, self.largest)
+        if announced > self.room - reserve:
             raise BusyError(1)
-
-
-async def _discard(request: Request) -> None:
-    """Most of what comes: where a connection is closed before that, its client never sees the answer."""
-    size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > DISCARDED:
-            return
-
-
-class _Held:
-    """What one request holds: what has come of its body."""
-
-    def __init__(self, bodies: Bodies) -> None:
-        self.bodies, self.size = bodies, 0
-
-    async def body(self, request: Request) -> bytes:
-        """All of it; the parts are let go."""
-        parts = []
-        async for part in request.stream():
-            if self.size + len(part) > self.bodies.largest:
-                raise TooLargeError(self.bodies.largest)
-            if len(part) > self.bodies.room:
+        while more and not 0 < size == announced:  # the server would say once more that this was all
+            part, more = _part(await receive())
+            size += len(part)
+            if size > self.largest:
+                await _refuse(scope, receive, more, self.largest)
+            if len(part) > self.room - reserve:
                 raise BusyError(1)
-            self.bodies.room -= len(part)
-            self.size += len(part)
+            self.room -= len(part)
             parts.append(part)
-        return b"".join(parts)
+
+
+def _part(message: Message) -> tuple[bytes, bool]:
+    """A part of a body, and whether there may be more."""
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    return message.get("body", b""), message.get("more_body", False)
+
+
+def _announced(scope: Scope) -> int:
+    """Bytes of the body by its header, 0 where there is none."""
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            return int(value) if value.isdigit() else 0
+    return 0
+
+
+async def _refuse(scope: Scope, receive: Receive, more: bool, largest: int) -> None:
+    """Raise an error, after most of what comes was read; a client that expects to be told to send gets it at once."""
+    size, expects = 0, any(name == b"expect" for name, _ in scope["headers"])
+    while more and not expects and size < DISCARDED:
+        part, more = _part(await receive())
+        size += len(part)
+    raise TooLargeError(largest)

@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 QUIET = frozenset(("/livez", "/readyz", "/metrics"))
+LONGEST = 256  # characters of a path that is logged
 INTERVAL = 0.01  # seconds for which counting and logging wait for company
 LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 PROCESS, REQUESTS = secrets.token_hex(8), itertools.count(1)
@@ -52,7 +53,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logging(level: str) -> None:
-    """Send every log line, uvicorn's too, to standard output as JSON."""
+    """Send every log line, Granian's too, to standard output as JSON."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
@@ -176,7 +177,7 @@ def _level(entry: Entry) -> int:
 
 def access_line(entry: Entry) -> str:
     """The line of the log for a request, as `JsonFormatter` would write it; `logging` takes ten times as long."""
-    what = _described(_level(entry), entry.method, entry.path, entry.status)
+    what = _described(_level(entry), entry.method, entry.path[:LONGEST], entry.status)
     time, request = _moment(int(entry.moment * 1e3)), f'"request_id": "{entry.identity}"'
     return "{" + f'"time": "{time}", {request}, {what}, "milliseconds": {entry.seconds * 1e3:.3f}' + "}\n"
 

@@ -33,8 +33,11 @@ class Predictor:
     batcher: batching.Batcher
     observer: Observer
 
-    async def predict(self, body: bytes) -> bytes:
+    async def predict(self, body: bytes, alone: bool = False) -> bytes:
         """The answer to a request body: one JSON object or a list of them.
+
+        Args:
+            alone: that no other request is on its way.
 
         Raises:
             pydantic.ValidationError: the body is no JSON, or a row breaks the contract.
@@ -42,20 +45,13 @@ class Predictor:
             scheduling.BusyError: too much is waiting already.
         """
         if len(body) <= LARGE:
-            return self.content(self.model.answer(await batching.awaited(partial(self.submit, body))))
+            return self.content(self.model.answer(await batching.awaited(partial(self._submit, body, alone=alone))))
         self.batcher.check()
         prediction = await self.batcher.predicted(await asyncio.to_thread(self.read, body))
         return self.content(await asyncio.to_thread(self.model.answer, prediction))
 
-    def submit(self, body: bytes, done: batching.Done, alone: bool = False) -> None:
-        """Read and predict a body that is not large, when it is its turn; `done` gets what comes of it.
-
-        Args:
-            alone: that nothing else can arrive in this turn of the event loop.
-
-        Raises:
-            Exception: what `predict` raises, where that is known at once.
-        """
+    def _submit(self, body: bytes, done: batching.Done, alone: bool) -> None:
+        """Read and predict a body that is not large, when it is its turn; `done` gets what comes of it."""
         self.batcher.check()
         if alone or self.slices.is_open():
             self.batcher.submit(self.read(body), done, alone)

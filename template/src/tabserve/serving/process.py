@@ -1,30 +1,42 @@
-"""The server's process: its socket, its signals, and uvicorn with the application.
+"""The server's process: its address, its signals, and Granian with the application.
 
 make serve PORT=8080
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
-from typing import Any, cast
+from types import FrameType
 
-import uvicorn
-from fastapi import FastAPI
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+from granian.server.embed import Server
+from pydantic_core import to_json
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tabserve.errors import UserError
-from tabserve.serving.express import Express, obstacle
+from tabserve.serving.errors import FAILED, JSON
+from tabserve.serving.fast_path import front
 from tabserve.serving.observability import configure_logging
 from tabserve.settings import ServeSettings, other_secrets
 
 log = logging.getLogger("server")
 
-Application = Callable[[ServeSettings], FastAPI]
+CONNECTIONS = 2048  # open at once, and as many that wait to be accepted
+
+Application = Callable[[ServeSettings], ASGIApp]
+Address = tuple[str, int]
 
 
 def serve(application: Application, settings: ServeSettings, warning: str | None = None) -> None:
@@ -38,51 +50,130 @@ def serve(application: Application, settings: ServeSettings, warning: str | None
         UserError: the address cannot be listened on.
     """
     configure_logging(settings.log_level)
-    listener = listen(settings.host, settings.port)
+    address = free_address(settings.host, settings.port)
     for text in filter(None, (warning, other_secrets() if settings.api_key is None else None)):
         log.warning(text)
-    url = f"http://{settings.host}:{listener.getsockname()[1]}"
+    process = Process(application(settings), settings, address)
+    url = f"http://{settings.host}:{address[1]}"
     fields = {"url": url, "docs": f"{url}/docs", "api_key": "asked for" if settings.api_key else "none"}
     log.info("serving", extra={"fields": fields})
-    server = uvicorn.Server(configured(application, settings))
-    # Until uvicorn has handlers of its own; and after a graceful shutdown it raises the signal again, for these.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(0))
-    server.run(sockets=[listener])
+        signal.signal(number, process.handle)
+    asyncio.run(process.run())
+    sys.exit(0)
 
 
-def configured(application: Application, settings: ServeSettings) -> uvicorn.Config:
-    """The application in uvicorn, with the short way where nothing stands against it."""
-    app = application(settings)
-    against = obstacle(app) if settings.express else "[serve] express is false"
-    if against:
-        log.info("every prediction goes through FastAPI's routing", extra={"fields": {"reason": against}})
-    return uvicorn.Config(
-        app,
-        http="httptools" if against else cast(Any, partial(Express, app.state.desk)),
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_graceful_shutdown=settings.grace_seconds,
-    )
+class Outermost:
+    """ASGI middleware around everything: it logs and answers what nothing else handled, and drains.
+
+    Attributes:
+        draining: whether each client is asked to close its connection after the answer.
+        last: when the last request began, on the clock of `time.monotonic`.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app, self.draining, self.last = app, False, -math.inf
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        self.last = time.monotonic()
+        if self.draining:
+            send = partial(_send_and_close, send)
+        try:
+            await self.app(scope, receive, send)
+        except Exception:
+            log.exception("a request failed")
+            with suppress(Exception):  # as it has been answered, most often
+                await send(
+                    {"type": "http.response.start", "status": 500, "headers": [(b"content-type", JSON.encode())]}
+                )
+                await send({"type": "http.response.body", "body": to_json(FAILED)})
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket.
+async def _send_and_close(send: Send, message: Message) -> None:
+    if message["type"] == "http.response.start":
+        message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+    await send(message)
+
+
+class Process:
+    """An application that runs in Granian until it is told to stop."""
+
+    def __init__(self, app: ASGIApp, settings: ServeSettings, address: Address) -> None:
+        self.app, self.settings, self.address = Outermost(front(app)), settings, address
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """The handler of a signal: SIGTERM drains; Ctrl-C, and any second signal, does not wait for that."""
+        if self.loop is None:
+            os._exit(0)  # nothing is served yet, and what is being imported may swallow SystemExit
+        self.loop.call_soon_threadsafe(self.stop, number == signal.SIGINT)
+
+    def stop(self, at_once: bool = False) -> None:
+        """Finish the requests in flight; before that, unless `at_once`, let clients close the connections they keep."""
+        if at_once or self.told.is_set():
+            self.hurried.set()
+        self.told.set()
+
+    async def run(self) -> None:
+        """Serve until `stop`.
+
+        Raises:
+            UserError: the application does not start.
+        """
+        self.told, self.hurried, self.loop = asyncio.Event(), asyncio.Event(), asyncio.get_running_loop()
+        server = self._server()
+        serving = asyncio.create_task(server.serve())
+        stopping = asyncio.create_task(self._drain())
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if serving.done():
+            stopping.cancel()
+            raise UserError("the application does not start: the log says why") from serving.exception()
+        server.stop()  # type: ignore[no-untyped-call]
+        if not (await asyncio.wait({serving}, timeout=self.settings.grace_seconds))[0]:
+            log.warning("requests were in flight for longer than grace_seconds")
+
+    def _server(self) -> Server:
+        # Of what Granian logs, only why the start failed: its other lines say that it did, in different words.
+        logging.getLogger("_granian").addFilter(lambda record: bool(record.exc_info))
+        return Server(
+            self.app,
+            *self.address,
+            interface=Interfaces.ASGI,
+            http=HTTPModes.http1,
+            websockets=False,
+            backlog=CONNECTIONS,
+            http1_settings=HTTP1Settings(header_read_timeout=round(self.settings.read_timeout * 1e3)),
+            log_level=LogLevels.error,
+            log_dictconfig={"loggers": {}, "handlers": {}, "formatters": {}},  # as configure_logging says
+        )
+
+    async def _drain(self) -> None:
+        await self.told.wait()
+        self.app.draining = True
+        # A connection on which nothing came for longer has been closed: there is none that is kept.
+        if time.monotonic() - self.app.last < self.settings.read_timeout:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.hurried.wait(), self.settings.drain_seconds)
+
+
+def free_address(host: str, port: int) -> Address:
+    """The address to listen on, with a number for port 0.
 
     Raises:
         UserError: nothing can listen there.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listener = socket.create_server((host, port), family=family, backlog=2048)
+        with socket.create_server((host, port), family=family) as listener:
+            found: Address = listener.getsockname()[:2]
+            return found
     except (OSError, TypeError, UnicodeError) as error:  # the last two: what can be no name of a host
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno and error.errno > 0 else error
         raise UserError(
             f"cannot listen on {host}:{port}: {reason}; choose another with PORT= (--port), or "
             "[serve] host and port in config.toml"
         ) from None
-    # asyncio sets it on the sockets that it makes itself. Without it an answer in two writes can take 40 ms.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listener

@@ -1,0 +1,77 @@
+"""What answers prediction requests: the model, the room for bodies, counters and logs."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import time
+
+from starlette.types import Receive, Scope
+
+from tabserve.errors import UserError
+from tabserve.serving import predictor as predictors
+from tabserve.serving.body import Bodies
+from tabserve.serving.errors import NotReadyError
+from tabserve.serving.observability import Metrics, Observer
+from tabserve.serving.scheduling import BusyError, RetryPacer
+from tabserve.settings import ServeSettings
+
+log = logging.getLogger("server")
+
+
+class Service:
+    """Predictions for one application.
+
+    Attributes:
+        predictor: the model, or None while there is none.
+        reason: why there is none.
+        requests: that are being read or predicted.
+    """
+
+    def __init__(self, settings: ServeSettings) -> None:
+        self.settings, self.observer = settings, Observer(Metrics())
+        self.bodies, self.pacer = Bodies(settings.max_body_bytes, settings.read_timeout), RetryPacer()
+        self.predictor: predictors.Predictor | None = None
+        self.reason = "the model is loading"
+        self.requests = 0
+
+    async def load(self) -> None:
+        """Load the model; whatever is wrong with it becomes the reason why there is none."""
+        loop = asyncio.get_running_loop()
+        try:
+            self.predictor = await asyncio.to_thread(predictors.load, self.settings, self.observer, loop)
+        except UserError as error:
+            self.reason = str(error)
+            log.error(self.reason)
+        except Exception:  # whatever a damaged file may raise: the task would die without a word
+            self.reason = "the model cannot be loaded; the log says why"
+            log.exception(self.reason)
+        else:
+            version = self.predictor.model.version
+            self.observer.metrics.model.labels(version).set(1)
+            log.info("ready", extra={"fields": {"model_version": version}})
+        gc.freeze()
+        gc.enable()  # `serve` has disabled it: what is imported and loaded stays, and looking through it takes long
+
+    async def predict(self, scope: Scope, receive: Receive) -> bytes:
+        """The answer to a prediction request.
+
+        Raises:
+            Exception: one of those that `errors.as_http` knows, or what should not happen.
+        """
+        self.requests += 1
+        body = b""
+        try:
+            body = await self.bodies.read(scope, receive)
+            if self.predictor is None:
+                raise NotReadyError(self.reason)
+            return await self.predictor.predict(body, alone=self.requests == 1)
+        except BusyError as error:
+            seconds = error.seconds
+        finally:
+            self.requests -= 1
+            self.bodies.release(body)
+        body = b""  # it need not be held for the time of the pause
+        await asyncio.sleep(self.pacer.next(time.monotonic()))
+        raise BusyError(seconds)

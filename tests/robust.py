@@ -1,0 +1,318 @@
+"""Attacks on a running server: what it must answer, hold and let go. Bounded in time, and to 127.0.0.1 only."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+LINGER = b"\1\0\0\0\0\0\0\0"  # a close that resets the connection
+LARGEST = 1_048_576  # bytes of a body
+
+
+@dataclass(frozen=True)
+class Target:
+    """A server.
+
+    Attributes:
+        port: on 127.0.0.1.
+        row: a valid one, as JSON.
+        memory: MB that its processes hold.
+        read_timeout: seconds after which it closes a connection on which nothing comes.
+    """
+
+    port: int
+    row: bytes
+    memory: Callable[[], float]
+    read_timeout: float
+
+    def connect(self, timeout: float = 10) -> socket.socket:
+        """An open connection."""
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+    def exchange(self, request: bytes, seconds: float = 10) -> Answer:
+        """One answer, on a connection of its own."""
+        with self.connect() as connection:
+            pour(connection, request)
+            return answer(connection, seconds)
+
+    def is_alive(self) -> bool:
+        """Whether it predicts."""
+        try:
+            return self.exchange(self.predict()).status == 200
+        except OSError:
+            return False
+
+    def predict(self, **headers: str) -> bytes:
+        """A request to predict."""
+        return post(self.row, **headers)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response; status 0 where the connection ends before one."""
+
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def head(method: str, path: str, **headers: str) -> bytes:
+    """The head of a request."""
+    fields = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: localhost", *fields]).encode() + b"\r\n\r\n"
+
+
+def post(body: bytes, path: str = "/predict", **headers: str) -> bytes:
+    """A request to predict with any body."""
+    return head("POST", path, Content_Type="application/json", Content_Length=str(len(body)), **headers) + body
+
+
+def answer(connection: socket.socket, seconds: float = 10) -> Answer:
+    """The next answer on a connection."""
+    connection.settimeout(seconds)
+    data = b""
+    try:
+        while b"\r\n\r\n" not in data:
+            if not (part := connection.recv(65_536)):
+                return Answer()
+            data += part
+        top, _, rest = data.partition(b"\r\n\r\n")
+        first, *lines = top.decode("latin-1").split("\r\n")
+        fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        while len(rest) < int(fields.get("content-length", 0)) and (part := connection.recv(65_536)):
+            rest += part
+    except OSError:
+        return Answer()
+    return Answer(int(first.split()[1]), fields)
+
+
+def pour(connection: socket.socket, data: bytes, seconds: float = 10) -> int:
+    """Send without reading; returns the bytes that were taken before the other side stopped or closed."""
+    connection.settimeout(seconds)
+    sent = 0
+    with contextlib.suppress(OSError):
+        while sent < len(data):
+            sent += connection.send(data[sent : sent + 65_536])
+    return sent
+
+
+# --- framing
+
+
+def an_upgrade_that_is_offered_is_ignored(target: Target) -> None:
+    """RFC 9110 7.8: the body stays the body."""
+    offered = target.predict(
+        Connection="Upgrade, HTTP2-Settings", Upgrade="h2c", HTTP2_Settings="AAMAAABkAAQCAAAAAAIAAAAA"
+    )
+    assert target.exchange(offered).status == 200
+    with target.connect() as connection:
+        pour(connection, post(head("GET", "/livez"), Connection="Upgrade", Upgrade="websocket"))
+        assert answer(connection).status in (400, 422)
+        assert answer(connection, 1).status == 0, "the body was read as a request"
+
+
+def framed(request: bytes, *allowed: int) -> Callable[[Target], None]:
+    """A request whose framing is wrong."""
+
+    def attack(target: Target) -> None:
+        assert target.exchange(request, 3).status in allowed
+
+    return attack
+
+
+def a_slash_is_no_redirect_to_another_host(target: Target) -> None:
+    """Behind an ingress, this server knows neither scheme nor host."""
+    assert not target.exchange(post(target.row, "/predict/")).headers.get("location", "").startswith("http")
+
+
+# --- memory
+
+
+def holds(limit: float, attack: Callable[[Target], object]) -> Callable[[Target], None]:
+    """An attack that must not make the server hold more than so many MB."""
+
+    def attacked(target: Target) -> None:
+        before, peak, over = target.memory(), [0.0], threading.Event()
+
+        def watch() -> None:
+            while not over.wait(0.05):
+                peak[0] = max(peak[0], target.memory())
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            attack(target)
+        finally:
+            over.set()
+            watcher.join()
+        assert peak[0] - before <= limit
+        assert target.is_alive()
+
+    return attacked
+
+
+def many_headers(target: Target) -> None:
+    """7 MB of tiny ones."""
+    with target.connect() as connection:
+        pour(connection, b"POST /predict HTTP/1.1\r\nHost: x\r\n" + b"A:\r\n" * 1_800_000)
+        assert answer(connection, 3).status in (0, 400, 431)
+
+
+def a_long_header(target: Target) -> None:
+    """50 MB of one."""
+    with target.connect() as connection:
+        pour(connection, b"GET /livez HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 50_000_000, 20)
+        assert answer(connection, 3).status in (0, 400, 431)
+
+
+def many_trailers(target: Target) -> None:
+    """7 MB of tiny ones."""
+    chunk = b"%x\r\n" % len(target.row) + target.row + b"\r\n0\r\n"
+    with target.connect() as connection:
+        start = head("POST", "/predict", Content_Type="application/json", Transfer_Encoding="chunked")
+        pour(connection, start + chunk + b"A:\r\n" * 1_800_000)
+        answer(connection, 3)
+
+
+def many_requests_whose_answers_nobody_reads(target: Target) -> None:
+    """Ten connections with 14,000 requests each."""
+    connections = [target.connect() for _ in range(10)]
+    requests = head("GET", "/livez") * 14_000
+    together([lambda each=each: pour(each, requests, 2) for each in connections])  # type: ignore[misc]
+    time.sleep(0.5)
+    for connection in connections:
+        connection.close()
+
+
+def long_paths(target: Target) -> None:
+    """400 different ones of 60 kB."""
+    for number in range(400):
+        assert target.exchange(head("GET", f"/{number}" + "p" * 60_000), 5).status in (404, 414, 431)
+
+
+def clients_that_reset(target: Target) -> None:
+    """1,500 of them, amid a body."""
+    start = head("POST", "/predict", Content_Type="application/json", Content_Length="200000") + b"[" + b" " * 100_000
+    for _ in range(1_500):
+        with target.connect() as connection:
+            pour(connection, start, 2)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER)
+
+
+def together(work: list[Callable[[], object]]) -> None:
+    """Do it in a thread each."""
+    threads = [threading.Thread(target=each) for each in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def held_bodies_do_not_stop_others(target: Target) -> None:
+    """16 of the largest bodies without their last byte."""
+    head_ = head("POST", "/predict", Content_Type="application/json", Content_Length=str(LARGEST))
+    holders = [target.connect() for _ in range(16)]
+    together([lambda each=each: pour(each, head_ + b" " * (LARGEST - 1), 5) for each in holders])  # type: ignore[misc]
+    waits, good = [], 0
+    for _ in range(40):
+        began = time.monotonic()
+        good += target.is_alive()
+        waits.append(time.monotonic() - began)
+    for holder in holders:
+        holder.close()
+    assert good >= 38
+    assert statistics.median(waits) < 0.5
+
+
+# --- patience
+
+
+def let_go(data: bytes, first: bool = False) -> Callable[[Target], None]:
+    """A client that sends this and no more; `first` reads an answer before it waits."""
+
+    def attack(target: Target) -> None:
+        with target.connect() as connection:
+            pour(connection, data)
+            if first:
+                assert answer(connection).status == 200
+            began = time.monotonic()
+            connection.settimeout(2 * target.read_timeout + 10)
+            with contextlib.suppress(ConnectionError):
+                while connection.recv(65_536):
+                    pass
+            assert time.monotonic() - began <= 1.5 * target.read_timeout + 2
+
+    return attack
+
+
+BODY = head("POST", "/predict", Content_Type="application/json", Content_Length="100")
+ATTACKS: dict[str, Callable[[Target], None]] = {
+    "upgrade": an_upgrade_that_is_offered_is_ignored,
+    "two hosts": framed(b"GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400, 200),
+    "two lengths": framed(
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n{}  ", 400
+    ),
+    "length and chunks": framed(
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        *(400, 415, 422),
+    ),
+    "a blank before the colon": framed(b"GET /livez HTTP/1.1\r\nHost: x\r\nA : b\r\n\r\n", 400),
+    "a length with a sign": framed(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: +3\r\n\r\n{} ", 400),
+    "not HTTP": framed(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, 0),
+    "slash": a_slash_is_no_redirect_to_another_host,
+    "many headers": holds(16, many_headers),
+    "a long header": holds(32, a_long_header),
+    "many trailers": holds(16, many_trailers),
+    "unread answers": holds(32, many_requests_whose_answers_nobody_reads),
+    "long paths": holds(16, long_paths),
+    "resets": holds(48, clients_that_reset),
+    "held bodies": held_bodies_do_not_stop_others,
+    "half a head": let_go(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-"),
+    "no body": let_go(BODY),
+    "half a body": let_go(BODY + b"{"),
+    "nothing": let_go(b""),
+    "idle after an answer": let_go(head("GET", "/livez"), first=True),
+}
+
+
+# --- stopping
+
+
+def lost_at_a_stop(target: Target, stop: Callable[[], object], clients: int = 16) -> tuple[int, int]:
+    """Requests that busy clients lose on the connections they keep when the server stops, and those told to close."""
+    lost, told = [0], [0]
+
+    def client() -> None:
+        with target.connect() as connection:
+            while True:
+                try:
+                    connection.sendall(target.predict())
+                    found = answer(connection, 15)
+                except OSError:
+                    found = Answer()
+                lost[0] += found.status != 200
+                told[0] += (closing := found.headers.get("connection", "").lower() == "close")
+                if closing or found.status != 200:
+                    return
+                time.sleep(0.02)
+
+    threads = [threading.Thread(target=client) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    stop()
+    for thread in threads:
+        thread.join(20)
+    return lost[0], told[0]
+
+
+def example_of(model: dict[str, object]) -> bytes:
+    """The row that `GET /model` shows."""
+    return json.dumps(model["example"]).encode()
