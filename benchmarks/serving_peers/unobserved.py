@@ -27,9 +27,9 @@ def unobserving(observer: type[Any], observed: Any) -> type[Any]:
 
 def main() -> None:
     """Serve as `serve --port PORT` does."""
-    names = ("serving.app", "serving.process", "serving.observability", "settings")
-    app, process, observability, settings = (import_module(f"tabserve.{name}") for name in names)
-    vars(app)["Observer"] = unobserving(observability.Observer, observability.Observed)
+    names = ("serving.app", "serving.service", "serving.process", "serving.observability", "settings")
+    app, service, process, observability, settings = (import_module(f"tabserve.{name}") for name in names)
+    vars(service)["Observer"] = unobserving(observability.Observer, observability.Observed)
     process.serve(app.model_app, settings.load(settings.ServeSettings, port=int(sys.argv[1])))
 
 

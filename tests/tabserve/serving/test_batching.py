@@ -68,13 +68,14 @@ def test_a_request_waits_for_no_other() -> None:
     model = Recorder()
 
     async def ask() -> None:
-        answered: list[Any] = []
         batches = batcher(model, QUICK)
-        batches.submit(rows(1), answered.append)
+        first, second = (asyncio.get_running_loop().create_future() for _ in range(2))
+        batches.submit(rows(1), first)
+        assert not first.done()
         await asyncio.sleep(0)
-        assert len(answered) == 1
-        batches.submit(rows(2), answered.append, alone=True)
-        assert len(answered) == 2
+        assert first.done()
+        batches.submit(rows(2), second, alone=True)
+        assert second.done()
 
     run(ask())
 

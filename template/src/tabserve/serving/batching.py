@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +26,7 @@ MOST = 2**40  # rows: as good as any number of them
 REPEATS, ENOUGH = 5, 0.05  # how often the cost is measured, and the seconds after which that is enough
 
 Predict = Callable[[Matrix], Prediction]
-Done = Callable[[Prediction | Exception], None]
+Answer = asyncio.Future[Prediction]
 
 
 class Cost(NamedTuple):
@@ -70,19 +69,9 @@ def quickest(work: Callable[[], Any]) -> float:
     return min(taken)
 
 
-async def awaited(start: Callable[[Done], None]) -> Prediction:
-    """What `start` calls its argument with; raises it where it is an exception."""
-    answer: asyncio.Future[Prediction | Exception] = asyncio.get_running_loop().create_future()
-    start(lambda outcome: None if answer.done() else answer.set_result(outcome))
-    outcome = await answer
-    if isinstance(outcome, Exception):
-        raise outcome
-    return outcome
-
-
 class _Request(NamedTuple):
     matrix: Matrix
-    done: Done
+    answer: Answer
 
 
 class Batcher:
@@ -117,10 +106,12 @@ class Batcher:
         Raises:
             BusyError: the queue is full.
         """
-        return await awaited(partial(self.submit, matrix))
+        answer: Answer = self._loop.create_future()
+        self.submit(matrix, answer)
+        return await answer
 
-    def submit(self, matrix: Matrix, done: Done, alone: bool = False) -> None:
-        """Queue a matrix; `done` is called in the event loop, with its prediction or with what went wrong.
+    def submit(self, matrix: Matrix, answer: Answer, alone: bool = False) -> None:
+        """Queue a matrix; `answer` gets its prediction, or what went wrong.
 
         Args:
             alone: that no other request is on its way: this one need not wait for the end of the turn.
@@ -128,7 +119,7 @@ class Batcher:
         Raises:
             BusyError: the queue is full.
         """
-        request = _Request(matrix, done)
+        request = _Request(matrix, answer)
         if len(matrix) > self.most_in_turn:
             self._submit_slow(request)
         else:
@@ -202,16 +193,15 @@ class Batcher:
 
 
 def _resolve(batch: list[_Request], prediction: Prediction) -> None:
-    if len(batch) == 1:
-        batch[0].done(prediction)
-        return
     start = 0
-    for request in batch:
-        end = start + len(request.matrix)
-        request.done(prediction.rows(start, end))
+    for matrix, answer in batch:
+        end = start + len(matrix)
+        if not answer.done():  # a request that was given up
+            answer.set_result(prediction.rows(start, end) if len(batch) > 1 else prediction)
         start = end
 
 
 def _fail(batch: list[_Request], error: Exception) -> None:
-    for request in batch:
-        request.done(error)
+    for _, answer in batch:
+        if not answer.done():
+            answer.set_exception(error)

@@ -44,25 +44,24 @@ class Predictor:
             OverflowError: a prediction is no finite number.
             scheduling.BusyError: too much is waiting already.
         """
-        if len(body) <= LARGE:
-            return self.content(self.model.answer(await batching.awaited(partial(self._submit, body, alone=alone))))
         self.batcher.check()
-        prediction = await self.batcher.predicted(await asyncio.to_thread(self.read, body))
-        return self.content(await asyncio.to_thread(self.model.answer, prediction))
-
-    def _submit(self, body: bytes, done: batching.Done, alone: bool) -> None:
-        """Read and predict a body that is not large, when it is its turn; `done` gets what comes of it."""
-        self.batcher.check()
+        if len(body) > LARGE:
+            prediction = await self.batcher.predicted(await asyncio.to_thread(self.read, body))
+            return self.content(await asyncio.to_thread(self.model.answer, prediction))
+        answer: batching.Answer = asyncio.get_running_loop().create_future()
         if alone or self.slices.is_open():
-            self.batcher.submit(self.read(body), done, alone)
+            self.batcher.submit(self.read(body), answer, alone)
         else:
-            self.slices.add(partial(self._begin, body, done), len(body))
+            self.slices.add(partial(self._begin, body, answer), len(body))
+        return self.content(self.model.answer(await answer))
 
-    def _begin(self, body: bytes, done: batching.Done) -> None:
+    def _begin(self, body: bytes, answer: batching.Answer) -> None:
+        """Read and predict a body when it is its turn."""
         try:
-            self.batcher.submit(self.read(body), done)
+            self.batcher.submit(self.read(body), answer)
         except Exception as error:
-            done(error)
+            if not answer.done():
+                answer.set_exception(error)
 
     def read(self, body: bytes) -> Matrix:
         """The rows of a body, validated and encoded.

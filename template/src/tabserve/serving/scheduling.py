@@ -7,7 +7,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 SLICE = 0.003  # seconds of reading in one turn of the event loop; a single body may take longer
 PAUSE, NEXT = 0.1, 0.005  # seconds before a rejection is sent at least, and from one to the next
@@ -120,20 +120,22 @@ class Deadlines:
 
     def start(self) -> asyncio.Task[Any]:
         """The time of the current task begins; returns the task."""
-        loop, task = asyncio.get_running_loop(), cast("asyncio.Task[Any]", asyncio.current_task())
-        self._due[task] = loop.time() + self.seconds
+        task = asyncio.current_task()
+        assert task
+        self._due[task] = time.monotonic() + self.seconds
         if self._timer is None:
-            self._timer = loop.call_later(self.seconds, self._cancel, loop)
+            self._timer = asyncio.get_running_loop().call_later(self.seconds, self._cancel)
         return task
 
     def stop(self, task: asyncio.Task[Any]) -> bool:
         """Its time ends; returns whether that was before it was cancelled."""
         return self._due.pop(task, None) is not None
 
-    def _cancel(self, loop: asyncio.AbstractEventLoop) -> None:
-        now = loop.time()
+    def _cancel(self) -> None:
+        now = time.monotonic()
         for task in [task for task, due in self._due.items() if due <= now]:
             del self._due[task]
             task.cancel()
         first = next(iter(self._due.values()), None)
-        self._timer = None if first is None else loop.call_at(first, self._cancel, loop)
+        wait = None if first is None else max(first - now, 0)
+        self._timer = None if wait is None else asyncio.get_running_loop().call_later(wait, self._cancel)
