@@ -69,9 +69,9 @@ def base_image() -> Any:
     return inspect(BASE, "--type", "image")
 
 
-def test_it_adds_at_most_165_mb_to_its_base(image: str) -> None:
+def test_it_adds_at_most_135_mb_to_its_base(image: str) -> None:
     added = inspect(image)["Size"] - base_image()["Size"]
-    assert 0 < added / MEGABYTE <= 165
+    assert 0 < added / MEGABYTE <= 135
 
 
 def test_the_base_is_an_argument(project: Path) -> None:

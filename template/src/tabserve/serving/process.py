@@ -33,7 +33,8 @@ from tabserve.settings import ServeSettings, other_secrets
 
 log = logging.getLogger("server")
 
-CONNECTIONS = 2048  # open at once, and as many that wait to be accepted
+CONNECTIONS = 1024  # open at once, and as many that wait to be accepted
+BUFFER = 65_536  # bytes of a connection that are read before the application takes them: a head at most
 
 Application = Callable[[ServeSettings], ASGIApp]
 Address = tuple[str, int]
@@ -146,7 +147,7 @@ class Process:
             http=HTTPModes.http1,
             websockets=False,
             backlog=CONNECTIONS,
-            http1_settings=HTTP1Settings(header_read_timeout=round(self.settings.read_timeout * 1e3)),
+            http1_settings=HTTP1Settings(round(self.settings.read_timeout * 1e3), max_buffer_size=BUFFER),
             log_level=LogLevels.error,
             log_dictconfig={"loggers": {}, "handlers": {}, "formatters": {}},  # as configure_logging says
         )
