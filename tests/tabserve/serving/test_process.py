@@ -1,14 +1,17 @@
 """The server's process: how it stops, what it closes, and what it says of failures."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import socket
 import threading
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from fastapi import FastAPI, WebSocket
 
 from tabserve.errors import UserError
 from tabserve.inference import model as models
@@ -121,7 +124,7 @@ def test_a_stop_waits_no_longer_than_grace_seconds(
         served.stop()
         connection.recv(1)
     assert 0.9 < time.monotonic() - began < 5
-    assert "requests were in flight for longer than grace_seconds" in [record.getMessage() for record in caplog.records]
+    assert "stopped with requests in flight" in [record.getMessage() for record in caplog.records]
 
 
 # --- failures
@@ -136,9 +139,57 @@ def test_an_application_that_does_not_start(trained: Trained, caplog: pytest.Log
     process = Process(broken, ServeSettings(model=trained.model), free_address("127.0.0.1", 0))
     with pytest.raises(UserError, match=r"^the application does not start: the log says why$"):
         asyncio.run(process.run())
-    (record,) = (record for record in caplog.records if record.levelno >= logging.ERROR)
-    assert record.exc_info
-    assert str(record.exc_info[1]) == "no such database"
+    errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert [record.getMessage() for record in errors] == ["no such database", "ASGI lifespan startup failed"]
+    assert "no such database" in str(errors[1].exc_info)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_lifespan_around_the_models(trained: Trained, fails: bool, caplog: pytest.LogCaptureFixture) -> None:
+    seen: list[str] = []
+
+    def application(configured: ServeSettings) -> FastAPI:
+        app = model_app(configured)
+        models_own = app.router.lifespan_context
+
+        @contextlib.asynccontextmanager
+        async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+            async with models_own(app):
+                seen.append("start")
+                yield
+                seen.append("end")
+                if fails:
+                    raise RuntimeError("the end fails")
+
+        app.router.lifespan_context = lifespan
+        return app
+
+    with running(ServeSettings(model=trained.model), application):
+        assert seen == ["start"]
+    assert seen == ["start", "end"]
+    assert any("the end fails" in record.getMessage() for record in caplog.records) is fails
+
+
+def test_a_websocket(trained: Trained) -> None:
+    def application(configured: ServeSettings) -> FastAPI:
+        app = model_app(configured)
+
+        @app.websocket("/greeting")
+        async def greeting(websocket: WebSocket) -> None:
+            await websocket.accept()
+            await websocket.send_text("hello")
+
+        return app
+
+    head = b"GET /greeting HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    key = b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    with running(ServeSettings(model=trained.model), application) as served, served.connection() as connection:
+        connection.sendall(head + key)
+        found = b""
+        while b"hello" not in found and (data := connection.recv(65_536)):
+            found += data
+    assert found.startswith(b"HTTP/1.1 101 ")
+    assert found.partition(b"\r\n\r\n")[2].startswith(b"\x81\x05hello")  # RFC 6455: a text of five bytes
 
 
 class Failing:

@@ -7,7 +7,7 @@ from starlette.types import Message, Receive, Scope
 
 from tabserve.serving.scheduling import BusyError, Deadlines
 
-HELD, ROOM = 4, 16 * 2**20  # as many of the largest bodies, and as many bytes, may be held at once
+HELD, ROOM = 4, 8 * 2**20  # as many of the largest bodies, and as many bytes, may be held at once
 SMALL, RESERVE = 16_384, 0.25  # bytes of a small body; the share of the room that only small bodies get
 DISCARDED = 64 * 2**20  # bytes of a body that is too large
 

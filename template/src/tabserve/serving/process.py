@@ -34,7 +34,7 @@ from tabserve.settings import ServeSettings, other_secrets
 log = logging.getLogger("server")
 
 CONNECTIONS = 1024  # open at once, and as many that wait to be accepted
-BUFFER = 65_536  # bytes of a connection that are read before the application takes them: a head at most
+BUFFER = 16_384  # bytes of a connection that are read before the application takes them: a head at most
 
 Application = Callable[[ServeSettings], ASGIApp]
 Address = tuple[str, int]
@@ -55,12 +55,15 @@ def serve(application: Application, settings: ServeSettings, warning: str | None
     for text in filter(None, (warning, other_secrets() if settings.api_key is None else None)):
         log.warning(text)
     process = Process(application(settings), settings, address)
-    url = f"http://{settings.host}:{address[1]}"
+    url = f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{address[1]}"
     fields = {"url": url, "docs": f"{url}/docs", "api_key": "asked for" if settings.api_key else "none"}
     log.info("serving", extra={"fields": fields})
+    process.quit = partial(os._exit, 0)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, process.handle)
     asyncio.run(process.run())
+    for number in (signal.SIGTERM, signal.SIGINT):  # Python's own end would put back that they kill
+        signal.signal(number, signal.SIG_IGN)
     sys.exit(0)
 
 
@@ -106,15 +109,21 @@ class Process:
     def __init__(self, app: ASGIApp, settings: ServeSettings, address: Address) -> None:
         self.app, self.settings, self.address = Outermost(front(app)), settings, address
         self.loop: asyncio.AbstractEventLoop | None = None
+        self.quit: Callable[[], object] = lambda: None  # what ends requests that are not finished in time
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """The handler of a signal: SIGTERM drains; Ctrl-C, and any second signal, does not wait for that."""
+        """The handler of a signal: SIGTERM drains, Ctrl-C does not."""
         if self.loop is None:
             os._exit(0)  # nothing is served yet, and what is being imported may swallow SystemExit
         self.loop.call_soon_threadsafe(self.stop, number == signal.SIGINT)
 
     def stop(self, at_once: bool = False) -> None:
-        """Finish the requests in flight; before that, unless `at_once`, let clients close the connections they keep."""
+        """Finish the requests in flight; before that, unless `at_once`, let clients close the connections they keep.
+
+        When it is said again, nothing is waited for.
+        """
+        if self.told.is_set():
+            self.cut.set()
         if at_once or self.told.is_set():
             self.hurried.set()
         self.told.set()
@@ -125,7 +134,8 @@ class Process:
         Raises:
             UserError: the application does not start.
         """
-        self.told, self.hurried, self.loop = asyncio.Event(), asyncio.Event(), asyncio.get_running_loop()
+        self.told, self.hurried, self.cut = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.loop = asyncio.get_running_loop()
         server = self._server()
         serving = asyncio.create_task(server.serve())
         stopping = asyncio.create_task(self._drain())
@@ -134,18 +144,22 @@ class Process:
             stopping.cancel()
             raise UserError("the application does not start: the log says why") from serving.exception()
         server.stop()  # type: ignore[no-untyped-call]
-        if not (await asyncio.wait({serving}, timeout=self.settings.grace_seconds))[0]:
-            log.warning("requests were in flight for longer than grace_seconds")
+        cut = asyncio.create_task(self.cut.wait())
+        await asyncio.wait({serving, cut}, timeout=self.settings.grace_seconds, return_when=asyncio.FIRST_COMPLETED)
+        if not serving.done():
+            log.warning("stopped with requests in flight")
+            self.quit()
+        cut.cancel()
 
     def _server(self) -> Server:
-        # Of what Granian logs, only why the start failed: its other lines say that it did, in different words.
-        logging.getLogger("_granian").addFilter(lambda record: bool(record.exc_info))
+        # Granian logs why the application's start or end fails, and then that a worker ended, which says nothing new.
+        logging.getLogger("_granian").addFilter(lambda record: not record.getMessage().startswith("Unexpected exit"))
         return Server(
             self.app,
             *self.address,
             interface=Interfaces.ASGI,
             http=HTTPModes.http1,
-            websockets=False,
+            websockets=True,
             backlog=CONNECTIONS,
             http1_settings=HTTP1Settings(round(self.settings.read_timeout * 1e3), max_buffer_size=BUFFER),
             log_level=LogLevels.error,
@@ -154,6 +168,7 @@ class Process:
 
     async def _drain(self) -> None:
         await self.told.wait()
+        log.info("stopping")
         self.app.draining = True
         # A connection on which nothing came for longer has been closed: there is none that is kept.
         if time.monotonic() - self.app.last < self.settings.read_timeout:
