@@ -165,6 +165,15 @@ def many_headers(target: Target) -> None:
         assert answer(connection, 3).status in (0, 400, 431)
 
 
+def many_half_heads(target: Target) -> None:
+    """400 kB each of 400 connections."""
+    connections = [target.connect() for _ in range(400)]
+    for connection in connections:
+        pour(connection, b"POST /predict HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 400_000, 0.01)
+    for connection in connections:
+        connection.close()
+
+
 def a_long_header(target: Target) -> None:
     """50 MB of one."""
     with target.connect() as connection:
@@ -269,6 +278,7 @@ ATTACKS: dict[str, Callable[[Target], None]] = {
     "slash": a_slash_is_no_redirect_to_another_host,
     "many headers": holds(16, many_headers),
     "a long header": holds(32, a_long_header),
+    "half heads": holds(48, many_half_heads),
     "many trailers": holds(16, many_trailers),
     "unread answers": holds(32, many_requests_whose_answers_nobody_reads),
     "long paths": holds(16, long_paths),

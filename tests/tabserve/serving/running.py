@@ -27,6 +27,7 @@ class Served:
     port: int
     process: process.Process
     app: Any
+    thread: threading.Thread
 
     @property
     def service(self) -> Service:
@@ -89,8 +90,13 @@ class Served:
 
     def stop(self, at_once: bool = True) -> None:
         """Tell it to stop."""
-        assert self.process.loop
-        self.process.loop.call_soon_threadsafe(self.process.stop, at_once)
+        if self.process.loop:
+            self.process.loop.call_soon_threadsafe(self.process.stop, at_once)
+
+    def has_ended(self) -> bool:
+        """Whether it ends within ten seconds."""
+        self.thread.join(10)
+        return not self.thread.is_alive()
 
 
 @contextlib.contextmanager
@@ -102,7 +108,7 @@ def running(
     under_test = process.Process(made, configured, process.free_address("127.0.0.1", 0))
     thread = threading.Thread(target=lambda: asyncio.run(under_test.run()))
     thread.start()
-    served = Served(under_test.address[1], under_test, made)
+    served = Served(under_test.address[1], under_test, made, thread)
     try:
         eventually(lambda: is_ready(served))
         yield served

@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -18,7 +18,9 @@ from fastapi.routing import APIRoute
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.middleware import Middleware
 
 from tabserve.inference import model as models
 from tabserve.serving.app import model_app
@@ -334,6 +336,41 @@ def with_handler(kind: Any) -> Callable[[FastAPI], FastAPI]:
     return add
 
 
+def with_inner_middleware(app: FastAPI) -> FastAPI:
+    app.user_middleware.append(Middleware(Marking))
+    return app
+
+
+def with_late_route(app: FastAPI) -> FastAPI:
+    models_own = app.router.lifespan_context
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        first(app, "/{anything}", methods=["POST"])
+        async with models_own(app):
+            yield
+
+    app.router.lifespan_context = lifespan
+    return app
+
+
+def with_traced_stack(app: FastAPI) -> FastAPI:
+    """As OpenTelemetry's instrumentation does."""
+    build = app.build_middleware_stack
+    vars(app)["build_middleware_stack"] = lambda: Marking(build())
+    return app
+
+
+def with_middleware_that_reads_the_route(app: FastAPI) -> FastAPI:
+    @app.middleware("http")
+    async def mark(request: Request, following: Callable[[Request], Any]) -> Response:
+        response: Response = await following(request)
+        response.headers["x-mark"] = str(int(request.url.path != PREDICT or request.scope["route"].path == PREDICT))
+        return response
+
+    return app
+
+
 def with_other_endpoint(app: FastAPI) -> FastAPI:
     app.router.routes.remove(route_of(app))
     app.add_api_route(PREDICT, marked, methods=["POST"])
@@ -344,6 +381,10 @@ SEEN: dict[str, tuple[Callable[[FastAPI], Any], bytes | None]] = {
     "a middleware": (with_middleware, None),
     "a middleware as a function": (with_http_middleware, None),
     "a wrapper": (Marking, None),
+    "a middleware after the model's": (with_inner_middleware, None),
+    "a middleware that reads the route": (with_middleware_that_reads_the_route, None),
+    "a route of a lifespan": (with_late_route, None),
+    "a stack that is traced": (with_traced_stack, None),
     "a dependency": (with_dependency, None),
     "a dependency of model_app": (lambda app: app, None),
     "an override": (with_override, None),
@@ -367,7 +408,7 @@ def test_what_app_py_adds_sees_predictions(trained: Trained, example: dict[str, 
 
 
 @ONE_MODEL
-@pytest.mark.parametrize("kind", [Exception, 500])
+@pytest.mark.parametrize("kind", [Exception, 500, RuntimeError])
 def test_a_handler_of_what_should_not_happen_sees_it(trained: Trained, example: dict[str, Any], kind: Any) -> None:
     def fail(matrix: Any) -> Any:
         raise RuntimeError("no such luck")
@@ -377,13 +418,31 @@ def test_a_handler_of_what_should_not_happen_sees_it(trained: Trained, example: 
         assert served.ask("POST", PREDICT, json.dumps(example).encode())[1].get("x-mark") == "1"
 
 
+@ONE_MODEL
+def test_a_tool_that_traces_all_applications_sees_predictions(
+    trained: Trained, example: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Sentry does."""
+    seen, original = [], Starlette.__call__
+
+    async def traced(self: Starlette, scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope.get("path"))
+        await original(self, scope, receive, send)
+
+    monkeypatch.setattr(Starlette, "__call__", traced)
+    with running(ServeSettings(model=trained.model)) as served:
+        assert served.ask("POST", PREDICT, json.dumps(example).encode())[0] == 200
+    assert PREDICT in seen
+
+
 UNSEEN: dict[str, Callable[[FastAPI], FastAPI]] = {
     "nothing": lambda app: app,
     "a middleware": with_middleware,
     "a GET route before it": lambda app: first(app, PREDICT, methods=["GET"]),
     "another path before it": lambda app: first(app, "/predict/more", methods=["POST"]),
     "a handler of another status": with_handler(404),
-    "a handler of another error": with_handler(KeyError),
+    "a handler of an error": with_handler(KeyError),
+    "a handler of HTTP errors": with_handler(StarletteHTTPException),
 }
 
 
@@ -415,7 +474,7 @@ def test_any_asgi_server_runs_the_application(trained: Trained, example: dict[st
         other = uvicorn.Server(uvicorn.Config(application, log_config=None))
         thread = threading.Thread(target=other.run, kwargs={"sockets": [listener]})
         thread.start()
-        elsewhere = Served(listener.getsockname()[1], served.process, application)
+        elsewhere = Served(listener.getsockname()[1], served.process, application, thread)
         try:
             eventually(lambda: elsewhere.ask("GET", "/readyz")[0] == 200)
             for sent in (body, b"{"):

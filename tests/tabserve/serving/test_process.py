@@ -90,6 +90,7 @@ def test_a_stop_is_quick_where_nobody_waits(trained: Trained, stops: int) -> Non
         began = time.monotonic()
         for _ in range(stops):
             served.stop(at_once=stops == 1)
+        assert served.has_ended()
     assert time.monotonic() - began < 5
 
 
@@ -98,6 +99,7 @@ def test_a_stop_is_quick_where_no_connection_can_be_open(trained: Trained) -> No
         time.sleep(0.4)
         began = time.monotonic()
         served.stop(at_once=False)
+        assert served.has_ended()
     assert time.monotonic() - began < 5
 
 
@@ -124,7 +126,7 @@ def test_a_stop_waits_no_longer_than_grace_seconds(
         served.stop()
         connection.recv(1)
     assert 0.9 < time.monotonic() - began < 5
-    assert "stopped with requests in flight" in [record.getMessage() for record in caplog.records]
+    assert "stopped before everything had ended" in [record.getMessage() for record in caplog.records]
 
 
 # --- failures
@@ -215,6 +217,25 @@ def test_a_failure_around_the_application_is_answered_and_logged(
         assert served.ask("GET", "/livez")[0] == 200
     logged = [str(record.exc_info[1]) for record in caplog.records if record.exc_info]
     assert logged == ["before", "after", "after"]
+
+
+def test_an_application_without_a_lifespan_says_so(trained: Trained, caplog: pytest.LogCaptureFixture) -> None:
+    class Pathless:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            assert scope["path"]
+            await self.app(scope, receive, send)
+
+    process = Process(Pathless(None), ServeSettings(model=trained.model), free_address("127.0.0.1", 0))
+
+    async def stopped_soon() -> None:
+        asyncio.get_running_loop().call_later(1, process.stop, True)
+        await process.run()
+
+    asyncio.run(stopped_soon())
+    assert any("Lifespan" in record.getMessage() for record in caplog.records)
 
 
 def test_an_address_that_is_taken(trained: Trained) -> None:

@@ -22,7 +22,7 @@ from pydantic_core import to_json
 from starlette.responses import RedirectResponse
 
 from tabserve.serving.errors import FAILED, JSON, as_http
-from tabserve.serving.fast_path import FastPath, Setup
+from tabserve.serving.fast_path import ERROR, FastPath, Setup
 from tabserve.serving.observability import ObserverMiddleware, request_id
 from tabserve.serving.openapi import Health, Reason, describe
 from tabserve.serving.service import Service
@@ -70,7 +70,7 @@ def model_app(settings: ServeSettings, dependencies: Guard = ()) -> FastAPI:
     _add_health(app, service)
     _add_openapi(app, service, settings)
     functions = [needed.dependency for needed in guard]
-    setup = Setup(app, service, (key or "").encode(), route, functions, dict(app.exception_handlers))
+    setup = Setup(app, service, (key or "").encode(), route, functions)
     app.add_middleware(cast(Any, ObserverMiddleware), observer=service.observer)
     app.add_middleware(cast(Any, FastPath), setup=setup)
     app.state.service, app.state.fast_path = service, setup
@@ -144,8 +144,10 @@ def _add_predict(app: FastAPI, service: Service, guard: Guard) -> APIRoute:
     @app.post(PREDICT, tags=["model"], dependencies=guard, summary="Predict for one row, or for each row of a list")
     async def predict(request: Request) -> Response:
         """Each row is checked against the contract; one that breaks it refuses the request, with the reasons."""
-        # Most requests do not come here: fast_path.py answers them the same.
+        # Most requests do not come here: fast_path.py answers them the same, and leaves its errors to this.
         try:
+            if ERROR in request.scope:
+                raise request.scope.pop(ERROR)  # a circle of error, frame and scope would keep the connection
             return Response(await service.predict(request.scope, request.receive), media_type=JSON)
         except Exception as error:
             raise as_http(error) or error from None

@@ -17,7 +17,6 @@ from tabserve.serving.scheduling import BusyError
 JSON = "application/json"
 CLIENT_CLOSED_REQUEST = 499  # as nginx logs it; nobody is there to read it
 FAILED = {"detail": "Internal Server Error"}
-STATUSES = (401, 408, 413, 422, CLIENT_CLOSED_REQUEST, 500, 503)  # of the error responses for predictions
 
 
 class NotReadyError(Exception):

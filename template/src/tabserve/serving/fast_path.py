@@ -1,31 +1,31 @@
 """`POST /predict` before FastAPI's routing: a plain ASGI function that gives the same answers in a third of the time.
 
 It is the innermost middleware, so that every other one sees each request first; where there is no other, it is `front`
-of the whole application as well. It steps aside where FastAPI's path may answer differently: see `obstacle`.
+of the whole application as well. It steps aside where FastAPI's path may answer differently, see `obstacle`, and what
+goes wrong is raised there: FastAPI's route answers all errors.
 """
 
 from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, cast
 
-from fastapi import FastAPI, HTTPException
-from fastapi.exceptions import RequestValidationError
+from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from pydantic_core import to_json
+from starlette.applications import Starlette
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tabserve.serving.errors import FAILED, JSON, STATUSES, as_http
+from tabserve.serving.errors import JSON
 from tabserve.serving.observability import ObserverMiddleware, request_id
 from tabserve.serving.service import Service
 
 log = logging.getLogger("server")
 
 TYPE = (b"content-type", JSON.encode())
-Headers = list[tuple[bytes, bytes]]
+ERROR = "tabserve.error"  # in a scope: what the route is to raise
 
 
 class Setup(NamedTuple):
@@ -37,7 +37,6 @@ class Setup(NamedTuple):
         key: what the header X-API-Key must hold, empty without a key.
         route: what answers predictions otherwise.
         guard: the functions that the route depends on: at most the one that compares the key.
-        handlers: of exceptions, as `model_app` made them.
     """
 
     api: FastAPI
@@ -45,7 +44,6 @@ class Setup(NamedTuple):
     key: bytes
     route: APIRoute
     guard: list[Callable[..., Any] | None]
-    handlers: Mapping[Any, Any]
 
 
 class FastPath:
@@ -53,62 +51,68 @@ class FastPath:
 
     def __init__(self, app: ASGIApp, setup: Setup) -> None:
         self.app, self.setup, self.service, self.path = app, setup, setup.service, setup.route.path
-        # An application makes its middleware when it starts. From then on, neither handlers nor routes can change.
-        if reason := obstacle(setup):
-            log.info("predictions take FastAPI's path", extra={"fields": {"reason": reason}})
-        self.is_open = reason is None
+        self.is_open: bool | None = None  # not known before the first request: a lifespan may still add routes
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Handle one connection; a coroutine less than if it were one itself."""
+        if scope["type"] == "http" and self.is_open is None:
+            self._look()
         if (
             self.is_open
             and scope["type"] == "http"
             and scope["path"] == self.path
             and scope["method"] == "POST"
+            and ERROR not in scope
             and not self.setup.api.dependency_overrides
             and (not self.setup.key or _holds(scope, self.setup.key))
         ):
             return self._predict(scope, receive, send)
         return self.app(scope, receive, send)
 
+    def _look(self) -> None:
+        reason = obstacle(self.setup)
+        if reason and not isinstance(self.app, FastAPI):  # once, and not for the one in front
+            log.info("predictions take FastAPI's path", extra={"fields": {"reason": reason}})
+        self.is_open = reason is None
+
     async def _predict(self, scope: Scope, receive: Receive, send: Send) -> None:
         observer = self.service.observer
-        observed, status = observer.begin("POST", self.path, scope["headers"]), 500
+        observed = observer.begin("POST", self.path, scope["headers"])
         request_id.set(observed.identity)
         try:
-            try:
-                content = await self.service.predict(scope, receive)
-                headers: Headers = []
-                status = 200
-            except Exception as error:
-                status, headers, content = failure(error)
-            headers += (TYPE, (b"content-length", b"%d" % len(content)), (b"x-request-id", observed.identity.encode()))
-            await send({"type": "http.response.start", "status": status, "headers": headers})
+            content = await self.service.predict(scope, receive)
+        except Exception as error:
+            scope[ERROR] = error
+        if ERROR in scope:  # outside of `except`: what it holds would keep the request's connection
+            await self.app(scope, receive, send)
+            return
+        scope["route"], scope["endpoint"] = self.setup.route, self.setup.route.endpoint  # as FastAPI does
+        length, identity = b"%d" % len(content), observed.identity.encode()
+        headers = [TYPE, (b"content-length", length), (b"x-request-id", identity)]
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": content})
         finally:
-            observer.end(observed, status, self.path)
-
-
-def failure(error: Exception) -> tuple[int, Headers, bytes]:
-    """The answer to a request that ended with this, as FastAPI gives it."""
-    match as_http(error):
-        case RequestValidationError() as known:
-            return 422, [], to_json({"detail": known.errors()})
-        case HTTPException() as known:
-            fields = [(name.encode(), value.encode()) for name, value in (known.headers or {}).items()]
-            return known.status_code, fields, to_json({"detail": known.detail})
-        case _:
-            log.error("a request failed", exc_info=error)
-            return 500, [], to_json(FAILED)
+            observer.end(observed, 200, self.path)
 
 
 def front(app: ASGIApp) -> ASGIApp:
-    """The application behind the fast path, where no other middleware is to see predictions first."""
+    """The application behind the fast path, where nothing else is to see predictions first.
+
+    That may be a middleware, or what traces requests: such tools put functions of theirs in the place of FastAPI's.
+    """
     setup: Setup | None = getattr(getattr(app, "state", None), "fast_path", None)
-    if setup is None or app is not setup.api or obstacle(setup):
+    if setup is None or app is not setup.api or setup.api.max_body_size is not None:
         return app
-    usual = {FastPath, ObserverMiddleware}
-    return FastPath(app, setup) if {cast(Any, layer.cls) for layer in setup.api.user_middleware} == usual else app
+    usual = {FastPath, ObserverMiddleware} == {cast(Any, layer.cls) for layer in setup.api.user_middleware}
+    methods = [cast(Any, Starlette).__call__, cast(Any, FastAPI).__call__, FastAPI.build_middleware_stack]
+    plain = type(app) is FastAPI and "build_middleware_stack" not in vars(app) and all(map(_is_own, methods))
+    return FastPath(app, setup) if usual and plain else app
+
+
+def _is_own(method: Any) -> bool:
+    """Whether a method of the application's class is FastAPI's or Starlette's."""
+    return str(method.__code__.co_filename).endswith("applications.py")
 
 
 def obstacle(setup: Setup) -> str | None:
@@ -119,16 +123,9 @@ def obstacle(setup: Setup) -> str | None:
         return f"another route answers POST {route.path}"
     if [needed.call for needed in route.dependant.dependencies] != setup.guard:
         return f"the route {route.path} has other dependencies"
-    if any(_bears(kind) for kind, handler in api.exception_handlers.items() if setup.handlers.get(kind) != handler):
-        return "another exception handler may answer"
+    if [cast(Any, layer.cls) for layer in api.user_middleware[-2:]] != [FastPath, ObserverMiddleware]:
+        return "a middleware was put after those of the model"
     return None
-
-
-def _bears(kind: Any) -> bool:
-    """Whether a handler of this kind of error may get one of a prediction request."""
-    if isinstance(kind, int):
-        return kind in STATUSES
-    return any(issubclass(raised, kind) for raised in (HTTPException, RequestValidationError, Exception))
 
 
 def _holds(scope: Scope, key: bytes) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import io
 import itertools
 import json
 import logging
@@ -14,6 +15,7 @@ import time
 from collections import Counter as Counts
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import cache, lru_cache
 from typing import NamedTuple
@@ -54,6 +56,8 @@ class JsonFormatter(logging.Formatter):
 
 def configure_logging(level: str) -> None:
     """Send every log line, Granian's too, to standard output as JSON."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
@@ -165,8 +169,9 @@ class Observer:
         for (method, route, status), seconds in alike.items():
             self.metrics.count_requests(method if method in METHODS else "other", route, status, seconds)
         lowest = log.getEffectiveLevel()
-        sys.stdout.write("".join([access_line(entry) for entry in entries if _level(entry) >= lowest]))
-        sys.stdout.flush()
+        with suppress(OSError, ValueError):  # whoever read the log is gone
+            sys.stdout.write("".join([access_line(entry) for entry in entries if _level(entry) >= lowest]))
+            sys.stdout.flush()
 
 
 def _level(entry: Entry) -> int:

@@ -34,6 +34,8 @@ from tabserve.settings import ServeSettings, other_secrets
 log = logging.getLogger("server")
 
 CONNECTIONS = 1024  # open at once, and as many that wait to be accepted
+NO_NEWS = ("Embedded server is experimental", "Unexpected exit from worker")
+LEAST_GRACE = 0.5  # seconds that an idle server needs
 BUFFER = 16_384  # bytes of a connection that are read before the application takes them: a head at most
 
 Application = Callable[[ServeSettings], ASGIApp]
@@ -72,7 +74,7 @@ class Outermost:
 
     Attributes:
         draining: whether each client is asked to close its connection after the answer.
-        last: when the last request began, on the clock of `time.monotonic`.
+        last: when a request last began or ended, on the clock of `time.monotonic`.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -95,6 +97,8 @@ class Outermost:
                     {"type": "http.response.start", "status": 500, "headers": [(b"content-type", JSON.encode())]}
                 )
                 await send({"type": "http.response.body", "body": to_json(FAILED)})
+        finally:
+            self.last = time.monotonic()
 
 
 async def _send_and_close(send: Send, message: Message) -> None:
@@ -145,15 +149,17 @@ class Process:
             raise UserError("the application does not start: the log says why") from serving.exception()
         server.stop()  # type: ignore[no-untyped-call]
         cut = asyncio.create_task(self.cut.wait())
-        await asyncio.wait({serving, cut}, timeout=self.settings.grace_seconds, return_when=asyncio.FIRST_COMPLETED)
+        grace = max(self.settings.grace_seconds, LEAST_GRACE)
+        await asyncio.wait({serving, cut}, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
         if not serving.done():
-            log.warning("stopped with requests in flight")
+            log.warning("stopped before everything had ended")
             self.quit()
         cut.cancel()
+        self.loop = None
 
     def _server(self) -> Server:
-        # Granian logs why the application's start or end fails, and then that a worker ended, which says nothing new.
-        logging.getLogger("_granian").addFilter(lambda record: not record.getMessage().startswith("Unexpected exit"))
+        # Granian logs why the application's start or end fails; what else it says is no news.
+        logging.getLogger("_granian").addFilter(lambda record: not record.getMessage().startswith(NO_NEWS))
         return Server(
             self.app,
             *self.address,
@@ -162,7 +168,7 @@ class Process:
             websockets=True,
             backlog=CONNECTIONS,
             http1_settings=HTTP1Settings(round(self.settings.read_timeout * 1e3), max_buffer_size=BUFFER),
-            log_level=LogLevels.error,
+            log_level=LogLevels.warning,
             log_dictconfig={"loggers": {}, "handlers": {}, "formatters": {}},  # as configure_logging says
         )
 

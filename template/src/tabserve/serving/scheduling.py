@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 SLICE = 0.003  # seconds of reading in one turn of the event loop; a single body may take longer
-PAUSE, NEXT = 0.1, 0.005  # seconds before a rejection is sent at least, and from one to the next
+PAUSE, NEXT, LONGEST = 0.1, 0.005, 1.0  # seconds before a rejection is sent, from one to the next, and at most
 
 Work = Callable[[], None]
 
@@ -105,8 +105,8 @@ class RetryPacer:
         self._last = 0.0
 
     def next(self, now: float) -> float:
-        """Seconds from now until the next rejection is sent: at least a pause, and one after the other."""
-        self._last = max(now + PAUSE, self._last + NEXT)
+        """Seconds from now until the next rejection is sent: after a pause, and one by one, as far as that goes."""
+        self._last = min(max(now + PAUSE, self._last + NEXT), now + LONGEST)
         return self._last - now
 
 
@@ -116,15 +116,16 @@ class Deadlines:
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self._due: dict[asyncio.Task[Any], float] = {}  # in the order in which they began, and so in that of the times
-        self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # in which the timer runs, if it does
 
     def start(self) -> asyncio.Task[Any]:
         """The time of the current task begins; returns the task."""
-        task = asyncio.current_task()
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert task
         self._due[task] = time.monotonic() + self.seconds
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self.seconds, self._cancel)
+        if self._loop is not loop:  # also where an application starts a second time
+            self._loop = loop
+            loop.call_later(self.seconds, self._cancel)
         return task
 
     def stop(self, task: asyncio.Task[Any]) -> bool:
@@ -136,6 +137,7 @@ class Deadlines:
         for task in [task for task, due in self._due.items() if due <= now]:
             del self._due[task]
             task.cancel()
-        first = next(iter(self._due.values()), None)
-        wait = None if first is None else max(first - now, 0)
-        self._timer = None if wait is None else asyncio.get_running_loop().call_later(wait, self._cancel)
+        first, loop, self._loop = next(iter(self._due.values()), None), self._loop, None
+        if first is not None and loop:
+            self._loop = loop
+            loop.call_later(max(first - now, 0), self._cancel)
