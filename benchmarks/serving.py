@@ -13,7 +13,7 @@ the project's server. What is measured:
 - ours: as it is generated, with metrics and JSON access logs; the log goes to a file in the temporary folder
 - ours-quiet: the same with SERVE_LOG_LEVEL=warning, so without access logs
 - ours-unobserved: neither request ids nor metrics nor access logs
-- asgi, fastapi: a constant reply, from the project's environment and with its Granian: limits, they read no body
+- asgi, fastapi: a constant reply, from the project's environment and with its Granian: limits; asgi reads the body
 - uvicorn: the reply of asgi on uvicorn with httptools
 - mlflow, bentoml, litserve: the scikit-learn pipeline, whose first step reads a data frame's columns, as usual with
   these; with -onnx: the ONNX graph and the project's own encoding of rows, the best that can be done with them.

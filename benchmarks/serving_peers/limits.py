@@ -2,7 +2,8 @@
 
     python limits.py asgi|fastapi|uvicorn PORT
 
-It is the project's answer to the same request, so that as many bytes are sent. None reads the request's body.
+It is the project's answer to the same request, so that as many bytes are sent. The bare function reads the body, as
+every application must that answers it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 async def bare(scope: dict[str, Any], receive: Callable[[], Awaitable[dict[str, Any]]], send: Send) -> None:
     """An ASGI application without any framework."""
+    while (await receive()).get("more_body"):
+        pass
     await send(START)
     await send(BODY)
 
