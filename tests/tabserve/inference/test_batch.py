@@ -367,7 +367,7 @@ def test_what_means_missing_in_files_means_missing_in_the_api(tmp_path: Path) ->
     scored, refused = batch.score_chunk(model, pl.DataFrame(asked, infer_schema_length=None))
     assert refused.height == 0
     parsed = schema.rows_adapter(contract).validate_json(json.dumps(asked))
-    answers = json.loads(model.answer(model.run(model.encode(parsed))).content)["predictions"]
+    answers = json.loads(model.content(model.answers(model.run(model.encode(parsed)))))["predictions"]
     probabilities = [answer["probabilities"]["yes"] for answer in answers]
     assert probabilities == scored["probability_yes"].to_list()
 

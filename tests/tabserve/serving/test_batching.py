@@ -11,11 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tabserve.contract.encoding import Matrix
-from tabserve.inference.model import Prediction
+from tabserve.inference.model import Answer
 from tabserve.serving.batching import BATCH, TURN, Batcher, Cost, measure
 from tabserve.serving.scheduling import BusyError, Turn
 
 QUICK, SLOW = Cost(1e-5, 1e-6), Cost(0.02, 0.01)
+
+
+def doubled(matrix: Matrix) -> list[Answer]:
+    return [(str(int(number)), str(number * 2)) for (number,) in matrix.tolist()]
 
 
 class Recorder:
@@ -27,13 +31,13 @@ class Recorder:
         self.gate = threading.Event()
         self.gate.set()
 
-    def predict(self, matrix: Matrix) -> Prediction:
+    def predict(self, matrix: Matrix) -> list[Answer]:
         self.gate.wait(10)
         if np.isnan(matrix).any():
             raise ValueError("not a number")
         self.sizes.append(len(matrix))
         self.threads.add(threading.current_thread().name)
-        return Prediction(matrix[:, 0].astype(np.int64), matrix * 2)
+        return doubled(matrix)
 
 
 def rows(*values: float) -> Matrix:
@@ -55,9 +59,7 @@ def test_requests_of_one_turn_are_predicted_together() -> None:
         batches = batcher(model, QUICK)
         answers = await asyncio.gather(*(batches.predicted(rows(i, i + 0.5)) for i in range(10)))
         for i, answer in enumerate(answers):
-            assert answer.labels is not None
-            assert answer.labels.tolist() == [i, i]
-            assert answer.numbers.tolist() == [[2 * i], [2 * i + 1]]
+            assert answer == doubled(rows(i, i + 0.5))
 
     run(ask())
     assert model.sizes == [20]
@@ -107,7 +109,7 @@ def test_a_slow_model_leaves_the_event_loop_free() -> None:
         assert not first.done()
         model.gate.set()
         answers = await asyncio.gather(first, *others)
-        assert [answer.numbers.tolist() for answer in answers] == [[[2 * i]] for i in range(1, 6)]
+        assert answers == [doubled(rows(i)) for i in range(1, 6)]
 
     run(ask())
     assert model.sizes == [1, 4]  # what arrived meanwhile is one batch
@@ -125,8 +127,8 @@ def test_a_long_list_does_not_hold_up_a_short_one() -> None:
         while not batches._slow_rows:
             await asyncio.sleep(0)
         model.gate.set()
-        assert (await batches.predicted(rows(3))).numbers.tolist() == [[6]]
-        assert len((await long).numbers) == 100
+        assert await batches.predicted(rows(3)) == doubled(rows(3))
+        assert len(await long) == 100
 
     run(ask())
     assert model.threads == {"MainThread", "inference_0"}
@@ -145,7 +147,7 @@ def test_a_full_queue_refuses() -> None:
         assert "try again in 1 s" in str(refused[0].exception())
         model.gate.set()
         await asyncio.gather(*accepted, return_exceptions=True)
-        assert (await batches.predicted(rows(7))).numbers.tolist() == [[14]]
+        assert await batches.predicted(rows(7)) == doubled(rows(7))
 
     run(ask())
 
@@ -170,7 +172,7 @@ def test_a_failure_is_told_to_its_batch_only(cost: Cost) -> None:
         batches = batcher(model, cost)
         with pytest.raises(ValueError, match="not a number"):
             await batches.predicted(rows(np.nan))
-        assert (await batches.predicted(rows(1))).numbers.tolist() == [[2]]
+        assert await batches.predicted(rows(1)) == doubled(rows(1))
 
     run(ask())
 
@@ -184,7 +186,7 @@ def test_a_request_that_is_given_up_disturbs_no_other(cost: Cost) -> None:
         given_up, kept = (asyncio.create_task(batches.predicted(rows(i))) for i in range(2))
         await asyncio.sleep(0)
         given_up.cancel()
-        assert (await kept).numbers.tolist() == [[2]]
+        assert await kept == doubled(rows(1))
 
     run(ask())
 
@@ -203,7 +205,7 @@ def test_every_request_gets_its_own_rows(sizes: list[int], cost: Cost) -> None:
         wanted = [rows(*range(start, start + size)) for start, size in zip(starts, sizes, strict=True)]
         answers = await asyncio.gather(*map(batches.predicted, wanted))
         for matrix, answer in zip(wanted, answers, strict=True):
-            assert np.array_equal(answer.numbers, matrix * 2)
+            assert answer == doubled(matrix)
 
     run(ask())
     assert sum(model.sizes) == sum(sizes)
@@ -212,10 +214,10 @@ def test_every_request_gets_its_own_rows(sizes: list[int], cost: Cost) -> None:
 def test_the_cost_of_a_model_is_measured() -> None:
     asked: list[int] = []
 
-    def predict(matrix: Matrix) -> Prediction:
+    def predict(matrix: Matrix) -> list[Answer]:
         asked.append(len(matrix))
         time.sleep(0.03 + 0.004 * len(matrix))
-        return Prediction(None, matrix)
+        return doubled(matrix)
 
     cost = measure(predict, rows(1))
     assert 0.034 <= cost.first < 0.3

@@ -224,7 +224,7 @@ def test_file_and_api_predict_the_same(tmp_path: Path, plan: dict[str, Any]) -> 
     typed = casting.typed(contract, reader.read(written.path)).table
     rows = [schema.json_row(contract, row) for row in typed.to_dicts()]
     parsed = schema.rows_adapter(contract).validate_json(json.dumps(rows))
-    answers = json.loads(loaded.answer(loaded.run(loaded.encode(parsed))).content)["predictions"]
+    answers = json.loads(loaded.content(loaded.answers(loaded.run(loaded.encode(parsed)))))["predictions"]
     if contract.task == "regression":
         assert [answer["value"] for answer in answers] == scored["prediction"].to_list()
         return

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +31,8 @@ from tabserve.errors import UserError
 DIGITS = 7  # what float32 carries
 NUMBER = f"%.{DIGITS}g"
 TINY, HUGE = 1e-60, 1e60  # beyond every float32
+# The answer for a row: the text of its label, `value` for a regression; and JSON, None where a number is not finite.
+Answer = tuple[str, str | None]
 OVERFLOW = "a value is so large that the prediction is no finite number"
 
 
@@ -45,22 +46,6 @@ class Prediction(NamedTuple):
 
     labels: NDArray[np.int64] | None
     numbers: NDArray[np.float32]
-
-    def rows(self, start: int, end: int) -> Prediction:
-        """The predictions for some of the rows."""
-        return Prediction(None if self.labels is None else self.labels[start:end], self.numbers[start:end])
-
-
-class Answer(NamedTuple):
-    """What the API answers.
-
-    Attributes:
-        content: JSON; numbers have as many digits as float32 carries.
-        labels: the text of each row's label, `value` for a regression.
-    """
-
-    content: bytes
-    labels: list[str]
 
 
 @dataclass(frozen=True)
@@ -113,14 +98,14 @@ class Model:
         many = [{name: _known(row[name]) for name in row} if isinstance(row, Mapping) else row for row in many]
         try:
             valid = self._adapter.validate_json(to_json(many, inf_nan_mode="constants", fallback=_plain))
-            answer = self.answer(self.run(self.encode(valid)))
+            content = self.content(self.answers(self.run(self.encode(valid))))
         except pydantic.ValidationError as error:
             first = schema.problems(error)[0]
             where = [f"row {part}" if at == 0 else str(part) for at, part in enumerate(first["loc"][1:])]
             raise UserError(": ".join([*where, first["msg"]])) from None
         except (OverflowError, PydanticSerializationError) as error:
             raise UserError(str(error)) from None
-        predictions: list[dict[str, Any]] = from_json(answer.content)["predictions"]
+        predictions: list[dict[str, Any]] = from_json(content)["predictions"]
         return predictions
 
     @cached_property
@@ -133,19 +118,27 @@ class Model:
         numbers = outputs[-1].reshape(len(matrix), len(self._templates))
         return Prediction(outputs[0] if len(outputs) > 1 else None, numbers)
 
-    def answer(self, prediction: Prediction) -> Answer:
-        """Predictions as the API answers them.
+    def answers(self, prediction: Prediction) -> list[Answer]:
+        """The answer for each row; numbers have as many digits as float32 carries."""
+        rows = prediction.numbers.tolist()
+        labels = [0] * len(rows) if prediction.labels is None else prediction.labels.tolist()
+        names, templates, finite = self._labels, self._templates, math.isfinite
+        return [
+            (names[label], templates[label] % tuple(row) if all(map(finite, row)) else None)
+            for label, row in zip(labels, rows, strict=True)
+        ]
+
+    def content(self, answers: Sequence[Answer]) -> bytes:
+        """The body of a response.
 
         Raises:
-            OverflowError: a prediction is no finite number; JSON could not hold it.
+            OverflowError: a prediction is not finite; JSON could not hold it.
         """
-        rows = prediction.numbers.tolist()
-        if not all(map(math.isfinite, chain.from_iterable(rows))):
-            raise OverflowError(OVERFLOW)
-        labels = [0] * len(rows) if prediction.labels is None else prediction.labels.tolist()
-        answers = ",".join([self._templates[label] % tuple(row) for label, row in zip(labels, rows, strict=True)])
-        content = '{"predictions":[' + answers + '],"model_version":"' + self.version + '"}'
-        return Answer(content.encode(), [self._labels[label] for label in labels])
+        try:
+            texts = ",".join([text for _, text in answers])  # type: ignore[misc]
+        except TypeError:
+            raise OverflowError(OVERFLOW) from None
+        return f'{{"predictions":[{texts}],"model_version":"{self.version}"}}'.encode()
 
     @cached_property
     def _labels(self) -> list[str]:

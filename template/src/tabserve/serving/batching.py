@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tabserve.contract.encoding import Matrix
-from tabserve.inference.model import Prediction
+from tabserve.inference.model import Answer
 from tabserve.serving.scheduling import BusyError, Turn
 
 TURN = 0.002  # seconds that inference may hold up the event loop
@@ -25,8 +25,8 @@ BATCH = 0.05  # seconds that a batch in the thread may take, unless one request 
 MOST = 2**40  # rows: as good as any number of them
 REPEATS, ENOUGH = 5, 0.05  # how often the cost is measured, and the seconds after which that is enough
 
-Predict = Callable[[Matrix], Prediction]
-Answer = asyncio.Future[Prediction]
+Predict = Callable[[Matrix], list[Answer]]  # one for each row
+Future = asyncio.Future[list[Answer]]
 
 
 class Cost(NamedTuple):
@@ -71,7 +71,7 @@ def quickest(work: Callable[[], Any]) -> float:
 
 class _Request(NamedTuple):
     matrix: Matrix
-    answer: Answer
+    answers: Future
 
 
 class Batcher:
@@ -83,6 +83,7 @@ class Batcher:
         turn: of the event loop that it is used from.
 
     Attributes:
+        loop: the event loop that it is used from.
         most_in_turn: rows that are predicted in one turn of the event loop; more are predicted in the thread.
         most_in_queue: rows after which no request is taken.
     """
@@ -95,23 +96,23 @@ class Batcher:
         self._slow: deque[_Request] = deque()
         self._slow_rows = 0  # queued or being predicted
         self._worker: asyncio.Task[None] | None = None
-        self._loop = turn.loop
+        self.loop = turn.loop
         self._turn = turn
         turn.at_end(self._predict_quick)
         self._thread = ThreadPoolExecutor(1, "inference")
 
-    async def predicted(self, matrix: Matrix) -> Prediction:
-        """The prediction for a matrix of shape (rows, matrix columns).
+    async def predicted(self, matrix: Matrix) -> list[Answer]:
+        """The answers for a matrix of shape (rows, matrix columns).
 
         Raises:
             BusyError: the queue is full.
         """
-        answer: Answer = self._loop.create_future()
-        self.submit(matrix, answer)
-        return await answer
+        answers: Future = self.loop.create_future()
+        self.submit(matrix, answers)
+        return await answers
 
-    def submit(self, matrix: Matrix, answer: Answer, alone: bool = False) -> None:
-        """Queue a matrix; `answer` gets its prediction, or what went wrong.
+    def submit(self, matrix: Matrix, answers: Future, alone: bool = False) -> None:
+        """Queue a matrix; `answers` gets its answers, or what went wrong.
 
         Args:
             alone: that no other request is on its way: this one need not wait for the end of the turn.
@@ -119,7 +120,7 @@ class Batcher:
         Raises:
             BusyError: the queue is full.
         """
-        request = _Request(matrix, answer)
+        request = _Request(matrix, answers)
         if len(matrix) > self.most_in_turn:
             self._submit_slow(request)
         else:
@@ -140,11 +141,11 @@ class Batcher:
         if self._quick and not self._turn.began:
             self._turn.begin()
         try:
-            prediction = self._predicted(batch)
+            answers = self._predicted(batch)
         except Exception as error:
             _fail(batch, error)
         else:
-            _resolve(batch, prediction)
+            _resolve(batch, answers)
 
     def check(self) -> None:
         """Refuse a request before it is read, where every request waits for the thread.
@@ -171,14 +172,14 @@ class Batcher:
         while self._slow:
             batch = self._take(self._slow, self.cost.rows(BATCH))
             try:
-                prediction = await self._loop.run_in_executor(self._thread, self._predicted, batch)
+                answers = await self.loop.run_in_executor(self._thread, self._predicted, batch)
             except Exception as error:
                 _fail(batch, error)
             else:
-                _resolve(batch, prediction)
+                _resolve(batch, answers)
             self._slow_rows -= sum(len(request.matrix) for request in batch)
 
-    def _predicted(self, batch: list[_Request]) -> Prediction:
+    def _predicted(self, batch: list[_Request]) -> list[Answer]:
         matrices = [request.matrix for request in batch]
         return self.predict(np.concatenate(matrices) if len(batch) > 1 else matrices[0])
 
@@ -192,16 +193,16 @@ class Batcher:
         return batch
 
 
-def _resolve(batch: list[_Request], prediction: Prediction) -> None:
+def _resolve(batch: list[_Request], answers: list[Answer]) -> None:
     start = 0
-    for matrix, answer in batch:
+    for matrix, future in batch:
         end = start + len(matrix)
-        if not answer.done():  # a request that was given up
-            answer.set_result(prediction.rows(start, end) if len(batch) > 1 else prediction)
+        if not future.done():  # a request that was given up
+            future.set_result(answers[start:end])
         start = end
 
 
 def _fail(batch: list[_Request], error: Exception) -> None:
-    for _, answer in batch:
-        if not answer.done():
-            answer.set_exception(error)
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(error)

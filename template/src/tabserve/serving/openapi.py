@@ -91,7 +91,7 @@ def describe(document: dict[str, Any], model: Model | None, max_rows: int) -> No
         parsed = adapter.validate_json(to_json(example))
         schemas["Row"] = adapter.json_schema(ref_template=REF)
         operation["requestBody"] = _request_body(example, max_rows)
-        answer_example = from_json(model.answer(model.run(model.encode([parsed]))).content)
+        answer_example = from_json(model.content(model.answers(model.run(model.encode([parsed])))))
         operation["responses"]["200"]["content"][JSON]["example"] = answer_example
 
 

@@ -46,22 +46,21 @@ class Predictor:
         """
         self.batcher.check()
         if len(body) > LARGE:
-            prediction = await self.batcher.predicted(await asyncio.to_thread(self.read, body))
-            return self.content(await asyncio.to_thread(self.model.answer, prediction))
-        answer: batching.Answer = asyncio.get_running_loop().create_future()
+            return self.content(await self.batcher.predicted(await asyncio.to_thread(self.read, body)))
+        answers: batching.Future = self.batcher.loop.create_future()
         if alone or self.slices.is_open():
-            self.batcher.submit(self.read(body), answer, alone)
+            self.batcher.submit(self.read(body), answers, alone)
         else:
-            self.slices.add(partial(self._begin, body, answer), len(body))
-        return self.content(self.model.answer(await answer))
+            self.slices.add(partial(self._begin, body, answers), len(body))
+        return self.content(await answers)
 
-    def _begin(self, body: bytes, answer: batching.Answer) -> None:
+    def _begin(self, body: bytes, answers: batching.Future) -> None:
         """Read and predict a body when it is its turn."""
         try:
-            self.batcher.submit(self.read(body), answer)
+            self.batcher.submit(self.read(body), answers)
         except Exception as error:
-            if not answer.done():
-                answer.set_exception(error)
+            if not answers.done():
+                answers.set_exception(error)
 
     def read(self, body: bytes) -> Matrix:
         """The rows of a body, validated and encoded.
@@ -74,10 +73,11 @@ class Predictor:
         rows = self.rows.validate_json(body) if body.lstrip()[:1] == b"[" else [self.row.validator.validate_json(body)]
         return self.model.encode(rows)
 
-    def content(self, answer: models.Answer) -> bytes:
+    def content(self, answers: list[models.Answer]) -> bytes:
         """What is sent; the rows are counted. Only in the event loop, as the observer is not for threads."""
-        self.observer.labels += answer.labels
-        return answer.content
+        content = self.model.content(answers)
+        self.observer.labels += [label for label, _ in answers]
+        return content
 
 
 def load(settings: ServeSettings, observer: Observer, loop: asyncio.AbstractEventLoop) -> Predictor:
@@ -89,14 +89,18 @@ def load(settings: ServeSettings, observer: Observer, loop: asyncio.AbstractEven
     model = models.load(settings.model, settings.threads)
     row = schema.row_adapter(model.contract)
     rows = schema.rows_adapter(model.contract, settings.max_rows)
+
+    def predict(matrix: Matrix) -> list[models.Answer]:
+        return model.answers(model.run(matrix))
+
     try:
         text = to_json(model.metadata["example"])
         example = model.encode([row.validate_json(text)])
-        model.answer(model.run(example))
+        model.content(predict(example))
     except (KeyError, IndexError, ValueError, OverflowError):  # ValidationError is a ValueError
         raise UserError(f"{settings.model} refuses its own example: train it again") from None
     turn = scheduling.Turn(loop)
     per_byte = batching.quickest(lambda: row.validate_json(text)) / len(text)
     slices = scheduling.Slices(per_byte, settings.longest_wait, turn)
-    batcher = batching.Batcher(model.run, batching.measure(model.run, example), settings.longest_wait, turn)
+    batcher = batching.Batcher(predict, batching.measure(predict, example), settings.longest_wait, turn)
     return Predictor(model, row, rows, settings.max_rows, slices, batcher, observer)

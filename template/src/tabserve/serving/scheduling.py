@@ -120,12 +120,12 @@ class Deadlines:
 
     def start(self) -> asyncio.Task[Any]:
         """The time of the current task begins; returns the task."""
-        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        task = asyncio.current_task(self._loop) if self._loop else None  # with a loop: Python 3.11 is slow to find it
+        if task is None:  # no timer runs in this loop; an application may start a second time, in another one
+            task, self._loop = asyncio.current_task(), asyncio.get_running_loop()
+            self._loop.call_later(self.seconds, self._cancel)
         assert task
         self._due[task] = time.monotonic() + self.seconds
-        if self._loop is not loop:  # also where an application starts a second time
-            self._loop = loop
-            loop.call_later(self.seconds, self._cancel)
         return task
 
     def stop(self, task: asyncio.Task[Any]) -> bool:
