@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import threading
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from tests.conftest import run
 from tests.image.conftest import duplicate
-from tests.image.engine import REGISTRY, SLUG, docker, inspect, ready, removed, slow_request, state, status
+from tests.image.engine import REGISTRY, SLUG, docker, inspect, ready, removed, slow_request, state, status, wait_for
 from tests.project.conftest import make
 from tests.project.servers import free_port, get
 
@@ -73,6 +74,13 @@ def test_the_tasks_that_are_the_same(image: str, project: Path) -> None:
         assert SLUG not in make(project, "ps").split()
 
 
+def catches_sigterm(name: str) -> bool:
+    """Whether the interpreter of a container has come as far as to its first handler; before, nothing stops it."""
+    lines = Path(f"/proc/{inspect(name)['State']['Pid']}/status").read_text(encoding="utf-8").splitlines()
+    caught = next(line.split()[1] for line in lines if line.startswith("SigCgt:"))
+    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
+
+
 def check_stopped(name: str) -> None:
     ended = state(name)
     assert (ended["Status"], ended["ExitCode"], ended["OOMKilled"]) == ("exited", 0, False)
@@ -82,6 +90,7 @@ def check_stopped(name: str) -> None:
 def test_stopping_soon_after_the_start_exits_0(image: str, project: Path, delay: float) -> None:
     with removed(SLUG):
         make(project, "run", f"IMAGE={image}", f"PORT={free_port()}")
+        wait_for(lambda: catches_sigterm(SLUG), 10, lambda: docker("logs", SLUG))
         time.sleep(delay)
         docker("stop", "--time", "5", SLUG)
         check_stopped(SLUG)

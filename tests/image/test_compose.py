@@ -66,10 +66,14 @@ def test_swarm_runs_replicas_and_rolls_to_a_second_image(
         wait_for(lambda: update_state() == "completed", SECONDS, described)
         rolled = wait_for_tasks(second)
         assert not first & rolled
-        ends = {task["DesiredState"]: task["CurrentState"].split()[0] for task in tasks()}
-        assert ends == {"Running": "Running", "Shutdown": "Shutdown"}
+        wait_for(lambda: ends() == {"Running": "Running", "Shutdown": "Shutdown"}, SECONDS, described)
         assert [task["Error"] for task in tasks()] == [""] * 4
     assert docker("service", "ls", "--quiet", "--filter", f"name={STACK}_server") == ""
+
+
+def ends() -> dict[str, str]:
+    """The state that each desired state has led to."""
+    return {task["DesiredState"]: task["CurrentState"].split()[0] for task in tasks()}
 
 
 @contextmanager
