@@ -15,14 +15,18 @@ def main(project: Project, arguments: list[str] | None = None) -> int:
     """Run one task of a project; returns the exit code."""
     # Process 1 of a container ignores a signal without a handler, also during imports, so all else is imported later.
     signal.signal(signal.SIGTERM, _end)
+    given = sys.argv[1:] if arguments is None else arguments
     try:
         run(project, arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        if "--debug" in given or ("serve" in given[:1] and not isinstance(error, UserError)):
+            raise
+        hint = "" if isinstance(error, UserError) else f" ({type(error).__name__}; --debug shows the traceback)"
+        print(f"error: {error}{hint}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -44,8 +48,8 @@ def run(project: Project, arguments: list[str] | None) -> None:
 
     parsed = parser(project.name).parse_args(arguments)
     try:
-        task = import_module(f"tabserve.tasks.{parsed.module}")
-        task.run(parsed, project)
+        task = getattr(import_module(f"tabserve.tasks.{parsed.module}"), parsed.function)
+        task(parsed, project)
     except ModuleNotFoundError as error:
         raise UserError(
             f"this task needs {error.name}, and a wheel brings only what `serve` needs: run it in the project, or "

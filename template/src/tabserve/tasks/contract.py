@@ -15,7 +15,7 @@ from tabserve.tables import reader
 from tabserve.tables.reader import remarks
 
 
-def run(arguments: argparse.Namespace, project: Project) -> None:
+def contract(arguments: argparse.Namespace, project: Project) -> None:
     """`contract`: infer and write `contract.yaml`, unless that would lose what a person wrote there."""
     infer_contract(arguments.data, arguments.target, arguments.task, arguments.write)
 
@@ -101,7 +101,7 @@ def check_replaceable(current: Contract, inferred: Contract) -> None:
         return
     changes = contract_file.differences(current, inferred)
     console.show_differences(changes)
-    again = "to replace it, say WRITE=1 (or --write)"
+    again = "to replace it, say --write (make: WRITE=1)"
     if current != inferred and edited:
         raise UserError(f"{CONTRACT} was edited by hand and is left as it is; {again}")
     if changes:

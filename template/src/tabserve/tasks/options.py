@@ -3,64 +3,153 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
+GROUPS = ("model", "image", "cluster", "development")
+
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
+    """A parser whose errors are one line, and whose help lists the tasks by group.
+
+    Attributes:
+        groups: for each group the tasks with what they do; none for the parser of a single task.
+    """
+
+    def __init__(self, *, debug: object = argparse.SUPPRESS, **given: object) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **given)  # type: ignore[arg-type]
+        self.groups: dict[str, list[tuple[str, str]]] = {}
+        self.add_argument("--debug", action="store_true", default=debug, help="show the traceback of an error")
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2."""
         self.exit(2, f"error: {message}; `{self.prog} --help` shows what there is\n")
 
+    def format_help(self) -> str:
+        """The help, with the tasks at its end."""
+        return super().format_help() + "".join(self._listed())
+
+    def _listed(self) -> Iterator[str]:
+        for group, tasks in self.groups.items():
+            yield f"\n{group}:\n"
+            yield from (f"  {name:<12} {what}\n" for name, what in tasks)
+
+
+class Tasks:
+    """Adds tasks to a parser, group by group."""
+
+    def __init__(self, top: Parser) -> None:
+        self.top, self.parsers = top, top.add_subparsers(required=True, metavar="TASK", help=argparse.SUPPRESS)
+
+    def add(self, group: str, name: str, what: str, module: str = "") -> Parser:
+        """Add a task: a function of a module of this package, by default a module of the same name."""
+        self.top.groups.setdefault(group, []).append((name, what))
+        function = name.replace("-", "_")
+        task: Parser = self.parsers.add_parser(name, description=f"{what[0].upper()}{what[1:]}.")
+        task.set_defaults(module=module or function, function=function)
+        return task
+
 
 def parser(name: str) -> argparse.ArgumentParser:
-    """The commands and their options."""
-    top = Parser(prog=name, description="Train, serve and keep one model.")
-    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    """The tasks and their options."""
+    top = Parser(prog=name, description="Train, serve and keep one model.", debug=False)
+    tasks = Tasks(top)
+    for add in (_model, _image, _cluster, _development):
+        add(tasks)
+    return top
 
-    contract = commands.add_parser(
-        "contract", help="infer contract.yaml from a table: CSV, Parquet, Excel or JSON lines"
+
+def _model(tasks: Tasks) -> None:
+    contract = tasks.add("model", "contract", "infer contract.yaml from a table: CSV, Parquet, Excel or JSON lines")
+    contract.add_argument(
+        "data", nargs="?", metavar="DATA", help="file or address; default: as in contract.yaml, else in config.toml"
     )
-    contract.add_argument("data", nargs="?", help="file or address; default: as in contract.yaml, else in config.toml")
-    contract.add_argument("--target", help="the column to predict; asked for in a terminal")
+    contract.add_argument("--target", help="the column to predict; a prompt in a terminal when left out")
     contract.add_argument("--task", choices=("classification", "regression"), help="default: decided from the target")
     contract.add_argument(
         "--write", action="store_true", help="replace a contract.yaml that has the same target or was edited"
     )
-    contract.set_defaults(module="contract")
 
-    train = commands.add_parser("train", help="train, evaluate and export model/model.onnx")
+    train = tasks.add("model", "train", "train, evaluate and export model/model.onnx")
     train.add_argument("--data", help="file or address; default: the one that contract.yaml names")
     train.add_argument("--seed", type=int, help="default: [train] seed in config.toml")
-    train.set_defaults(module="train")
 
-    check = commands.add_parser("check", help="compare a table with the contract and the training data of the model")
-    check.add_argument("data", help="the file or address to check")
+    check = tasks.add("model", "check-data", "compare a table with the contract and the training data of the model")
+    check.add_argument("data", metavar="DATA", help="the file or address to check")
     check.add_argument("--report", type=Path, help="default: [check] report in config.toml")
-    check.set_defaults(module="check")
 
-    serve = commands.add_parser("serve", help="serve the model over HTTP")
+    predict = tasks.add("model", "predict", "score a table into a CSV or Parquet file")
+    predict.add_argument("data", metavar="DATA", help="the file or address to score")
+    predict.add_argument("out", metavar="OUT", type=Path, help="the file to write, .csv or .parquet")
+
+    serve = tasks.add("model", "serve", "serve the model over HTTP")
     serve.add_argument("--host", help="default: [serve] host in config.toml")
     serve.add_argument("--port", type=int, help="default: [serve] port in config.toml")
-    serve.set_defaults(module="serve")
 
-    predict = commands.add_parser("predict", help="score a table into a CSV or Parquet file")
-    predict.add_argument("data", help="the file or address to score")
-    predict.add_argument("out", type=Path, help="the file to write, .csv or .parquet")
-    predict.set_defaults(module="predict")
 
-    check_k8s = commands.add_parser("check-k8s", help="check the manifests against each other and the application")
-    check_k8s.add_argument("piped", nargs="?", choices=("-",), help="what kustomize built, on standard input")
-    check_k8s.set_defaults(module="check_k8s")
+def _image(tasks: Tasks) -> None:
+    images = {
+        "image": "build the server's image",
+        "jobs-image": "build the image for jobs in a cluster: training, batch scoring",
+        "run": "run the image in a container",
+        "size": "load the image, propose resource requests, limits and the autoscaler's target",
+        "push": "push the image, by commit and by version",
+        "push-jobs": "push the image for jobs",
+    }
+    for name, what in images.items():
+        task = tasks.add("image", name, what, "image")
+        task.add_argument("--image", metavar="NAME", help="registry/name:tag; default: by commit and model")
+        if name == "run":
+            task.add_argument("--port", type=int, help="of this machine; default: [serve] port in config.toml")
+        if name == "size":
+            _size(task)
+    for name, what in {
+        "ps": "show the container",
+        "stop": "stop the container; requests in flight are finished",
+        "rm": "remove the container",
+    }.items():
+        tasks.add("image", name, what, "image")
 
-    deploy = commands.add_parser("deploy", help="apply k8s/ with an image and wait until it serves")
-    deploy.add_argument("image", help="registry/name:tag")
+
+def _size(task: Parser) -> None:
+    task.add_argument("--rps", metavar="N", help="requests/s that one pod should serve; default: as many as it can")
+    task.add_argument("--write", action="store_true", help="write the proposal to k8s/")
+    task.add_argument("--seconds", metavar="N", help="duration of each load")
+    task.add_argument("--cpus", metavar="N", help="CPU limit during the load; default: that of k8s/deployment.yaml")
+    task.add_argument("--memory", metavar="N", help="memory limit during the load; default: that of the same file")
+
+
+def _cluster(tasks: Tasks) -> None:
+    check = tasks.add("cluster", "check-k8s", "check the manifests against each other and the application", "cluster")
+    check.add_argument("piped", nargs="?", choices=("-",), help="what kustomize built, on standard input")
+
+    tasks.add("cluster", "cluster", "make a cluster on this machine: kind, a registry, metrics", "cluster")
+
+    deploy = tasks.add("cluster", "deploy", "apply k8s/ with an image and wait until it serves", "cluster")
+    deploy.add_argument("--image", metavar="NAME", help="registry/name:tag; default: by commit and model")
     deploy.add_argument("--render", action="store_true", help="print what would be applied")
-    deploy.add_argument("--unchecked", action="store_true", help="let the cluster find out what is wrong")
-    deploy.set_defaults(module="deploy")
+    deploy.add_argument("--unchecked", action="store_true", help="skip the checks before applying")
 
-    rollback = commands.add_parser("rollback", help="go back to the release before")
-    rollback.set_defaults(module="rollback")
-    return top
+    for name, what in {
+        "status": "show what runs",
+        "logs": "show the pods' logs",
+        "rollback": "go back to the release before; twice is back again",
+        "undeploy": "remove everything, the namespace and all that is in it among it",
+    }.items():
+        tasks.add("cluster", name, what, "cluster")
+
+
+def _development(tasks: Tasks) -> None:
+    for name, what in {
+        "setup": "make a git repository where there is none; .venv is made by `uv run`",
+        "test": "run the tests",
+        "lint": "check style, types and manifests",
+        "format": "apply automatic fixes and format the code",
+        "hooks": "let git run `lint` before each commit and `test` before each push",
+        "update": "merge template updates; commit first",
+        "clean": "remove caches and builds, but not the model or the environment",
+    }.items():
+        task = tasks.add("development", name, what, "development")
+        if name == "test":
+            task.add_argument("options", nargs=argparse.REMAINDER, help="of pytest")

@@ -9,11 +9,12 @@ from tabserve.errors import UserError
 from tabserve.inference import batch, model
 from tabserve.project import Project
 from tabserve.tables import reader
-from tabserve.tasks.outdated import outdated
+from tabserve.tasks.model_file import outdated, train_if_missing
 
 
-def run(arguments: argparse.Namespace, project: Project) -> None:
+def predict(arguments: argparse.Namespace, project: Project) -> None:
     """`predict`: score a file."""
+    train_if_missing(project)
     configured = settings.load(settings.ModelSettings)
     loaded = model.load(configured.model, configured.threads)
     if reason := outdated(project, configured.model):

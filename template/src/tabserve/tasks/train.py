@@ -13,22 +13,28 @@ from tabserve.references import handed_over
 from tabserve.settings import CONTRACT
 from tabserve.tables.reader import remarks
 from tabserve.tasks.contract import infer_contract
-from tabserve.training import report, train
+from tabserve.training import report
+from tabserve.training import train as training
 
 
-def run(arguments: argparse.Namespace, project: Project) -> None:
+def train(arguments: argparse.Namespace, project: Project) -> None:
     """`train`: learn, check, and write the model and its report."""
-    configured = settings.load(settings.TrainSettings, seed=arguments.seed)
+    write_model(project, arguments.data, arguments.seed)
+
+
+def write_model(project: Project, data: str | None = None, seed: int | None = None) -> None:
+    """Train, evaluate, and write the model and its report."""
+    configured = settings.load(settings.TrainSettings, seed=seed)
     named = settings.load(settings.ModelSettings)
     contract = contract_file.load(CONTRACT) if CONTRACT.exists() else infer_contract(None, None, None, replace=False)
-    path = arguments.data or contract.data
+    path = data or contract.data
     for remark in remarks(path):
         console.warn(remark)
     pipelines = handed_over(project.pipelines)
     if handed_over(project.features) != {}:
         raise UserError("pipeline.py: FEATURES must be {}: no feature can be derived yet")
     size, most = configured.test_size, configured.max_rows
-    outcome = train.train(pipelines, contract, path, configured.seed, size, console.step, most)
+    outcome = training.train(pipelines, contract, path, configured.seed, size, console.step, most)
     with console.step("draw the report"):
         outputs = {
             named.model: outcome.model,

@@ -1,0 +1,124 @@
+"""The images of the server and of jobs: their names, and what is done with Docker."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+from tabserve.errors import UserError
+from tabserve.operations import programs
+from tabserve.operations.manifests import SERVER, at, items, read
+
+# What is in the server's image besides the model: a change elsewhere, as in k8s/, needs no new image.
+INPUTS = (".dockerignore", "Dockerfile", "config.toml", "pyproject.toml", "src", "uv.lock")
+STOP_SECONDS = 30
+TAG = re.compile(r"(@.*|:[^:/]*)$")
+
+
+def name(model: Path) -> str:
+    """Registry, repository and tag: the commit of what is in the image, and the start of the model's digest.
+
+    Raises:
+        UserError: k8s/deployment.yaml names no image.
+    """
+    digest = programs.output("git", "hash-object", str(model))[:8] if model.is_file() else ""
+    return f"{repository()}:{commit()}-{digest or 'without-model'}"
+
+
+def repository() -> str:
+    """Registry and repository, as in k8s/deployment.yaml.
+
+    Raises:
+        UserError: there is none.
+    """
+    documents, _ = read([Path("k8s/deployment.yaml")])
+    containers = [
+        each for document in documents for each in items(at(document, "spec", "template", "spec", "containers"))
+    ]
+    if found := next((each["image"] for each in containers if each.get("name") == SERVER and each.get("image")), None):
+        return untagged(found)
+    raise UserError(f"k8s/deployment.yaml has no image in its container {SERVER!r}: write registry/name:tag there")
+
+
+def untagged(image: str) -> str:
+    """An image's name without tag and digest."""
+    return TAG.sub("", image.partition("@")[0])
+
+
+def commit() -> str:
+    """The last commit that changed what is in the image; `uncommitted` where there is none."""
+    found = programs.output("git", "log", "-1", "--format=%h", "--abbrev=12", "--", *INPUTS)
+    dirty = programs.output("git", "status", "--porcelain", "--", *INPUTS)
+    return f"{found}{'-dirty' if dirty else ''}" if found else "uncommitted"
+
+
+def version() -> str:
+    """The project's version, from pyproject.toml.
+
+    Raises:
+        UserError: there is none.
+    """
+    try:
+        return str(tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])
+    except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"pyproject.toml: [project] version cannot be read: {error}") from None
+
+
+def build(image: str) -> None:
+    """Build the server's image, tagged as given, by version and as the latest."""
+    base = untagged(image)
+    labels = ("--build-arg", f"VERSION={version()}", "--build-arg", f"COMMIT={commit()}")
+    tags = (option for tag in (image, f"{base}:{version()}", f"{base}:latest") for option in ("--tag", tag))
+    programs.call("docker", "build", *labels, *tags, ".")
+
+
+def jobs(image: str) -> str:
+    """The name of the image for training and batch scoring in a cluster."""
+    return f"{untagged(image)}-jobs:{version()}"
+
+
+def build_jobs(image: str) -> None:
+    """Build the image for jobs."""
+    programs.call("docker", "build", "--target", "jobs", "--tag", jobs(image), ".")
+
+
+def push(*images: str) -> None:
+    """Push images to their registry."""
+    for image in images:
+        programs.call("docker", "push", "--quiet", image)
+
+
+def run(image: str, container: str, port: int) -> None:
+    """Run the image in the background, on a port of this machine.
+
+    Raises:
+        UserError: there is no such image.
+    """
+    programs.path_of("docker")
+    exposed = programs.output("docker", "image", "inspect", "--format", "{{json .Config.ExposedPorts}}", image)
+    if not exposed:
+        raise UserError(f"there is no image {image} on this machine: build it with `make image`")
+    inside = next(iter(json.loads(exposed) or {}), f"{port}/tcp").partition("/")[0]
+    publish = ("--publish", f"127.0.0.1:{port}:{inside}")
+    if code := programs.code_of("docker", "run", "--detach", *publish, "--name", container, image):
+        left = ("--filter", f"name=^{container}$", "--filter", "status=created")  # its port was taken, say
+        if found := programs.output("docker", "ps", "--all", "--quiet", *left):
+            programs.output("docker", "rm", found)
+        raise SystemExit(code)
+
+
+def show(container: str) -> None:
+    """Show the container."""
+    programs.call("docker", "ps", "--all", "--filter", f"name=^{container}$")
+
+
+def stop(container: str) -> None:
+    """Stop the container; requests in flight are finished first."""
+    programs.call("docker", "stop", "--time", str(STOP_SECONDS), container)
+
+
+def remove(container: str) -> None:
+    """Remove the container."""
+    programs.call("docker", "rm", container)

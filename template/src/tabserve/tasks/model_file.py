@@ -1,0 +1,28 @@
+"""The model file that tasks need: whether it is there, and whether it is older than what it was trained from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tabserve.project import Project
+from tabserve.references import source
+from tabserve.settings import CONTRACT, ContractSettings, ModelSettings, load
+
+
+def train_if_missing(project: Project) -> None:
+    """Train where there is no model, but something to learn from: in a project, and not in the server's image."""
+    model = load(ModelSettings).model
+    if not model.exists() and (CONTRACT.exists() or Path(load(ContractSettings).data).is_file()):
+        from tabserve.tasks import train
+
+        print(f"there is no {model} yet: training one", flush=True)
+        train.write_model(project)
+
+
+def outdated(project: Project, model: Path) -> str | None:
+    """Why the model is older than what it was trained from, where that is here too."""
+    if not CONTRACT.exists() or not model.is_file():
+        return None
+    sources = (CONTRACT, source(project.pipelines))
+    newer = [path.name for path in sources if path and path.exists() and path.stat().st_mtime > model.stat().st_mtime]
+    return f"{' and '.join(newer)} changed after {model} was trained: run `make train`" if newer else None
