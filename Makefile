@@ -26,6 +26,7 @@ lint: .venv/.ready ## check style and types, also of the template's files in pla
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/ruff check --no-cache --config tools/windows.toml template/src template/tests
 	@PYTHONPATH=template/src $(BIN)/lint-imports --no-cache
 	@$(BIN)/yamllint --strict .
 	@$(BIN)/python tools/lint_template.py

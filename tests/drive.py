@@ -38,7 +38,7 @@ def drive(project: Project, job: dict[str, str]) -> int:
         ["contract", job["name"], "--target", job["target"]],
         ["train"],
         ["predict", job["name"], "scored.csv"],
-        ["check", job["name"]],
+        ["check-data", job["name"]],
     )
     for command in commands:
         if code := cli.main(project, command):

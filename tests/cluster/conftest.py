@@ -76,7 +76,8 @@ class Deployed:
 
     def image(self) -> str:
         """The image that `make` would deploy."""
-        return run("make", "-s", "--eval", "which: ; @echo $(IMAGE)", "which", cwd=self.project).strip()
+        code = "from tabserve.operations import image; print(image.name(Path('model/model.onnx')))"
+        return run(".venv/bin/python", "-c", f"from pathlib import Path; {code}", cwd=self.project).strip()
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from tests.cluster.conftest import NAME, REPOSITORY, Deployed, changed, settled
 from tests.cluster.load import steady_load
 from tests.conftest import run
-from tests.project.conftest import make
+from tests.project.conftest import make, task
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +36,7 @@ def refused(deployed: Deployed, *arguments: str) -> str:
 
 def unchecked(deployed: Deployed) -> str:
     """What a deploy prints that fails in the cluster, because nobody looked before."""
-    command = (".venv/bin/python", "-m", "cluster_test", "deploy", "--unchecked", deployed.image())
+    command = (".venv/bin/python", "-m", "cluster_test", "deploy", "--unchecked", "--image", deployed.image())
     return run(*command, cwd=deployed.project, code=1)
 
 
@@ -109,7 +110,7 @@ def test_a_server_that_ends_at_once(deployed: Deployed) -> None:
 def test_a_configmap_that_is_not_there(deployed: Deployed) -> None:
     reference = f"configMapRef:\n                name: {NAME}"
     with changed(deployed.project / "k8s/deployment.yaml", (reference, f"{reference}-gone")):
-        early = run("make", "check-k8s", cwd=deployed.project, code=2)
+        early = make(deployed.project, "check-k8s", code=2)
         assert f"there is no ConfigMap '{NAME}-gone'" in early
         printed = unchecked(deployed)
     assert f"there is no ConfigMap '{NAME}-gone'; list its file in k8s/kustomization.yaml, or apply it" in printed
@@ -159,7 +160,7 @@ def test_pods_that_no_node_has_room_for(deployed: Deployed) -> None:
 def test_pods_that_the_namespace_refuses(deployed: Deployed) -> None:
     weak = ("allowPrivilegeEscalation: false", "allowPrivilegeEscalation: true")
     with changed(deployed.project / "k8s/deployment.yaml", weak):
-        early = run("make", "deploy", cwd=deployed.project, code=2)
+        early = make(deployed.project, "deploy", code=2)
         assert "securityContext.allowPrivilegeEscalation must be false" in early
         printed = unchecked(deployed)
     assert "the cluster refuses the pods: " in printed
@@ -167,7 +168,7 @@ def test_pods_that_the_namespace_refuses(deployed: Deployed) -> None:
 
 
 def test_without_a_cluster(deployed: Deployed) -> None:
-    printed = run("make", "deploy", "KUBECONFIG=/none", cwd=deployed.project, code=2)
+    printed = make(deployed.project, "deploy", "KUBECONFIG=/none", code=2)
     assert "error: kubectl reaches no cluster" in printed
     assert "set KUBECONFIG, or make one with `make cluster`" in printed
 
@@ -178,8 +179,7 @@ def test_without_metrics_the_autoscaler_is_blind_and_deploy_says_so(deployed: De
         f'#!/bin/sh\ncase "$*" in *metrics.k8s.io*) exit 1;; *) exec {kubectl} "$@";; esac\n'
     )
     (tmp_path / "kubectl").chmod(0o755)
-    command = f'PATH="{tmp_path}:$PATH" make deploy'
-    printed = run("bash", "-c", command, cwd=deployed.project)
+    printed = task(deployed.project, "deploy", PATH=f"{tmp_path}:{os.environ['PATH']}")
     assert "warning: this cluster has no metrics-server, so k8s/autoscale.yaml cannot see any use" in printed
     assert "ok  deployment/" in printed
     assert "no metrics-server" not in make(deployed.project, "deploy")

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,43 @@ def prepared(copier_template: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return once(project)
 
 
-def make(project: Path, *targets: str, code: int = 0) -> str:
+def make(project: Path, *targets: str, code: int = 0, **environment: str) -> str:
     """Run targets of a project's Makefile, with the uv of these tests."""
-    return run("make", "--no-print-directory", *targets, cwd=project, code=code, PATH=f"{BIN}:{os.environ['PATH']}")
+    return run("make", "--no-print-directory", *targets, cwd=project, code=code, **with_uv(project), **environment)
+
+
+def task(project: Path, *arguments: str, code: int = 0, **environment: str) -> str:
+    """`uv run NAME TASK`, where neither make nor a shell is on the PATH."""
+    tools = project.parent / "tools"
+    tools.mkdir(exist_ok=True)
+    for program in filter(shutil.which, ("git", "docker", "kubectl")):
+        if not (tools / program).exists():
+            (tools / program).symlink_to(str(shutil.which(program)))
+    name = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]["name"]
+    surroundings = with_uv(project) | {"PATH": f"{tools}", "UV_PYTHON": sys.executable} | environment
+    return run(str(BIN / "uv"), "run", "--quiet", name, *arguments, cwd=project, code=code, **surroundings)
+
+
+def with_uv(project: Path) -> dict[str, str]:
+    """The environment of a task: uv is on the PATH; an environment that is shared by copies stays as it is."""
+    shared = {"UV_NO_SYNC": "1"} if (project / ".venv").is_symlink() else {}
+    return {"PATH": f"{BIN}:{os.environ['PATH']}"} | shared
+
+
+@pytest.fixture
+def copied(prepared: Prepared, tmp_path: Path) -> Path:
+    """A project of its own that shares the environment of the prepared one."""
+    project = tmp_path / "copied"
+    ignored = shutil.ignore_patterns(".venv", ".git", "__pycache__", "model", "reports", ".mypy_cache")
+    shutil.copytree(prepared(), project, ignore=ignored)
+    (project / ".venv").symlink_to(prepared() / ".venv")
+    run("git", "init", "-q", "-b", "main", cwd=project)
+    return project
+
+
+def here(project: Path, *targets: str, code: int = 0) -> str:
+    """`make` in a copied project, with its own source before that of the prepared one."""
+    return make(project, *targets, code=code, PYTHONPATH=str(project / "src"))
 
 
 @pytest.fixture(scope="session")

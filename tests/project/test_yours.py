@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import run
-from tests.project.conftest import BIN, Prepared, make
+from tests.project.conftest import BIN, Prepared, here, make
 from tests.project.servers import get, post, serving
 
 OWN_COLUMNS = """
@@ -95,24 +94,6 @@ def pipelines(task: str, columns: Layout, seed: int) -> dict[str, Pipeline]:
     return {"floor": make_pipeline(SimpleImputer(), Floor(), DecisionTreeClassifier(max_depth=6, random_state=seed))}
 """
 EDITS = {"own columns": OWN_COLUMNS, "one task": ONE_TASK, "a transformer": TRANSFORMER}
-
-
-@pytest.fixture
-def copied(prepared: Prepared, tmp_path: Path) -> Path:
-    """A project of its own that shares the environment of the prepared one."""
-    project = tmp_path / "copied"
-    ignored = shutil.ignore_patterns(".venv", ".git", "__pycache__", "model", "reports", ".mypy_cache")
-    shutil.copytree(prepared(), project, ignore=ignored)
-    (project / ".venv").symlink_to(prepared() / ".venv")
-    run("git", "init", "-q", "-b", "main", cwd=project)
-    return project
-
-
-def here(project: Path, *targets: str, code: int = 0) -> str:
-    """`make` in a copied project, with its own source before that of the prepared one."""
-    path = f"{BIN}:{os.environ['PATH']}"
-    source = str(project / "src")
-    return run("make", "--no-print-directory", *targets, cwd=project, code=code, PATH=path, PYTHONPATH=source)
 
 
 @pytest.mark.parametrize("code", EDITS.values(), ids=EDITS)

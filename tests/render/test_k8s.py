@@ -190,7 +190,8 @@ def test_a_cluster_is_made_with_a_registry_and_metrics(render: Render, tmp_path:
         )
         stub.chmod(0o755)
     project = render(node_port=31000)
-    printed = run("make", "--no-print-directory", "cluster", cwd=project, PATH=f"{tmp_path}:/usr/bin:/bin")
+    command = (sys.executable, "-m", "loan_offers", "cluster")
+    printed = run(*command, cwd=project, PYTHONPATH="src", PATH=f"{tmp_path}:/usr/bin:/bin")
     assert printed.splitlines()[-1] == "ok  cluster loan-offers; next: make image push deploy"
     calls = (tmp_path / "calls").read_text()
     steps = (

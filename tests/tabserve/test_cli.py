@@ -118,9 +118,15 @@ def test_mistakes_get_one_line(cli: Run, folder: Path, csv_file: Path, arguments
     ("config", "variables", "message"),
     [
         ("[serve]\nport = 'x'\n", {}, "setting port ([serve] port in config.toml"),
-        ("[serve]\ncolour = 'red'\n", {}, "setting colour ([serve] colour in config.toml"),
+        ("[serve]\ncolour = 'red'\n", {}, "config.toml: [serve] has no setting 'colour'"),
+        ("[serve]\nprot = 9000\n", {}, "config.toml: [serve] has no setting 'prot'; did you mean port?"),
+        ("", {"SERVE_MAXROWS": "3"}, "SERVE_MAXROWS in the environment is not a setting; did you mean SERVE_MAX_ROWS?"),
         ("[serve\n", {}, "config.toml cannot be read"),
-        ("[server]\nport = 1\n", {}, "config.toml: unknown section 'server'; it has contract, train, check, serve"),
+        (
+            "[server]\nport = 1\n",
+            {},
+            "config.toml: unknown section 'server'; sections are contract, train, check,",
+        ),
         ("[serve]\nport = 8080\n", {"SERVE_PORT": "-1"}, "greater than or equal to 0, not '-1'"),
         ("", {"SERVE_MAX_ROWS": "0"}, "setting max_rows"),
         ("", {"SERVE_LOG_LEVEL": "loud"}, "setting log_level"),
@@ -151,7 +157,7 @@ def test_an_edited_contract_is_not_replaced(cli: Run, folder: Path, csv_file: Pa
     path.write_text(inferred, encoding="utf-8")
     path.write_text(inferred.replace("missing: true", "missing: false"), encoding="utf-8")
     out, err = cli(folder, "contract", code=1)
-    assert "contract.yaml was edited by hand and is left as it is; to replace it, say WRITE=1 (or --write)" in err
+    assert "contract.yaml was edited by hand and is left as it is; to replace it, add --write (make: WRITE=1)" in err
     assert "differs  'Wohnfläche (m²)' missing: false becomes true\n" in out
     cli(folder, "contract", "--write")
     assert path.read_text(encoding="utf-8") == inferred

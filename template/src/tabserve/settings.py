@@ -6,6 +6,7 @@ What is secret, `SERVE_API_KEY`, comes from the environment or from `/run/secret
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -15,7 +16,7 @@ import pydantic
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from tabserve.errors import UserError
+from tabserve.errors import UserError, suggestion
 
 CONFIG = Path("config.toml")
 CONTRACT = Path("contract.yaml")
@@ -131,6 +132,7 @@ def load(kind: type[S], **overrides: Any) -> S:
     """
     section = str(kind.model_config["env_prefix"]).rstrip("_").lower()
     given = {name: value for name, value in overrides.items() if value is not None}
+    _check_environment(section, kind)
     try:
         return kind(**given)
     except OSError as error:
@@ -138,6 +140,9 @@ def load(kind: type[S], **overrides: Any) -> S:
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0])
+        if first["type"] == "extra_forbidden":
+            close = suggestion(name, kind.model_fields)
+            raise UserError(f"{CONFIG}: [{section}] has no setting {name!r}{close}") from None
         shown = "" if name == "api_key" else f", not {first['input']!r}"
         message = f"{first['msg'].removeprefix('Value error, ')}{shown}"
         if name in given:
@@ -146,6 +151,18 @@ def load(kind: type[S], **overrides: Any) -> S:
             f"setting {name} ([{section}] {name} in {CONFIG}, or {section.upper()}_{name.upper()} in the "
             f"environment): {message}"
         ) from None
+
+
+def _check_environment(section: str, kind: type[Section]) -> None:
+    """Variables with the section's prefix may be for something else; one that is nearly a setting is a mistake."""
+    prefix = f"{section.upper()}_"
+    known = [
+        f"{prefix}{name.upper()}" for name in (ServeSettings if issubclass(kind, ModelSettings) else kind).model_fields
+    ]
+    for name in os.environ:
+        close = suggestion(name, known, cutoff=0.85) if name.startswith(prefix) and name not in known else ""
+        if close:
+            raise UserError(f"{name} in the environment is not a setting{close}")
 
 
 def other_secrets() -> str | None:
@@ -163,7 +180,7 @@ def _file() -> dict[str, dict[str, Any]]:
         raise UserError(f"{CONFIG} cannot be read: {error}") from None
     for name, table in document.items():
         if name not in SECTIONS or not isinstance(table, dict):
-            raise UserError(f"{CONFIG}: unknown section {name!r}; it has {', '.join(SECTIONS)}")
+            raise UserError(f"{CONFIG}: unknown section {name!r}; sections are {', '.join(SECTIONS)}")
         if "api_key" in table:
             raise UserError(f"{CONFIG} is no place for a secret: take api_key out and say SERVE_API_KEY=...")
     return document

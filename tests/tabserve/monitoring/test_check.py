@@ -150,17 +150,17 @@ def test_the_command_fails_on_breaks(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SERVE_MODEL", str(trained.model))
-    assert cli.main(PROJECT, ["check", str(trained.source)]) == 0
+    assert cli.main(PROJECT, ["check-data", str(trained.source)]) == 0
     assert (tmp_path / "reports/check.html").is_file()
     reader.read(trained.source).drop("last.seen").write_csv("t.csv")
-    assert cli.main(PROJECT, ["check", "t.csv", "--report", "other.html"]) == 1
+    assert cli.main(PROJECT, ["check-data", "t.csv", "--report", "other.html"]) == 1
     assert "error: t.csv breaks the contract of the model" in capsys.readouterr().err
     assert (tmp_path / "other.html").is_file()
     table = reader.read(trained.source)
     table.with_columns(pl.col("Wohnfläche (m²)").cast(pl.Float64) * 1.3).write_csv("drifted.csv")
-    assert cli.main(PROJECT, ["check", "drifted.csv"]) == 0
+    assert cli.main(PROJECT, ["check-data", "drifted.csv"]) == 0
     monkeypatch.setenv("CHECK_FAIL_ON_DRIFT", "true")
-    assert cli.main(PROJECT, ["check", "drifted.csv"]) == 1
+    assert cli.main(PROJECT, ["check-data", "drifted.csv"]) == 1
     assert "has drifted in Wohnfläche (m²)" in capsys.readouterr().err
 
 

@@ -11,12 +11,10 @@ from tabserve.inference import model
 from tabserve.monitoring import check
 from tabserve.monitoring import page as check_page
 from tabserve.project import Project
-from tabserve.tasks.model_file import train_if_missing
 
 
 def check_data(arguments: argparse.Namespace, project: Project) -> None:
     """`check-data`: what a file breaks of the contract, and what has drifted; fails when it is too much."""
-    train_if_missing(project)
     configured = settings.load(settings.CheckSettings, report=arguments.report)
     named = settings.load(settings.ModelSettings)
     loaded = model.load(named.model, named.threads)

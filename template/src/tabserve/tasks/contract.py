@@ -101,7 +101,7 @@ def check_replaceable(current: Contract, inferred: Contract) -> None:
         return
     changes = contract_file.differences(current, inferred)
     console.show_differences(changes)
-    again = "to replace it, say --write (make: WRITE=1)"
+    again = "to replace it, add --write (make: WRITE=1)"
     if current != inferred and edited:
         raise UserError(f"{CONTRACT} was edited by hand and is left as it is; {again}")
     if changes:

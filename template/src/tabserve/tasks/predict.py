@@ -9,12 +9,11 @@ from tabserve.errors import UserError
 from tabserve.inference import batch, model
 from tabserve.project import Project
 from tabserve.tables import reader
-from tabserve.tasks.model_file import outdated, train_if_missing
+from tabserve.tasks.model_file import outdated
 
 
 def predict(arguments: argparse.Namespace, project: Project) -> None:
     """`predict`: score a file."""
-    train_if_missing(project)
     configured = settings.load(settings.ModelSettings)
     loaded = model.load(configured.model, configured.threads)
     if reason := outdated(project, configured.model):

@@ -9,12 +9,11 @@ from functools import partial
 from tabserve import settings
 from tabserve.project import Project
 from tabserve.references import application
-from tabserve.tasks.model_file import outdated, train_if_missing
+from tabserve.tasks.model_file import outdated
 
 
 def serve(arguments: argparse.Namespace, project: Project) -> None:
     """`serve`: run the server until it is told to stop."""
-    train_if_missing(project)
     gc.disable()  # until the server is ready
     from tabserve.serving import process
 
