@@ -42,7 +42,7 @@ class Fake(Server):
         return load.obey({"path": path, "port": self.port} | command)
 
     def use(self) -> Use:
-        return Use(time.process_time(), 10, 0, 50 * MEBI, 2)
+        return Use(time.process_time(), 10, 0, 50 * MEBI)
 
 
 def api(number: int) -> bytes:
@@ -136,10 +136,10 @@ def test_a_load_that_is_asked_for_is_proposed_for(measurable: Path, capsys: pyte
 
 
 BAD: dict[str, tuple[list[str], str]] = {
-    "no rate": (["--rps", "many"], "--rps: 'many' is no amount above 0"),
-    "no time": (["--seconds", "0"], "--seconds: '0' is no amount above 0"),
-    "less than nothing": (["--cpus=-1"], "--cpus: '-1' is no amount above 0"),
-    "infinite": (["--memory", "1e999"], "--memory: '1e999' is no amount above 0"),
+    "no rate": (["--rps", "many"], "'many' is not a valid amount above 0"),
+    "no time": (["--seconds", "0"], "'0' is not a valid amount above 0"),
+    "less than nothing": (["--cpus=-1"], "'-1' is not a valid amount above 0"),
+    "infinite": (["--memory", "1e999"], "'1e999' is not a valid amount above 0"),
 }
 
 
@@ -154,7 +154,7 @@ def test_amounts_that_are_none_are_refused(
     assert printed.err.count("\n") == 1
 
 
-SERVER_FIELDS = "spec.template.spec.containers.[server].resources"
+SERVER_FIELDS = "spec.template.spec.containers.0.resources"
 ODD: dict[str, tuple[Callable[[str], str], str]] = {
     "not YAML": (lambda text: f"{text}\n  : - [", "not valid YAML: "),
     "another kind": (
@@ -164,7 +164,7 @@ ODD: dict[str, tuple[Callable[[str], str], str]] = {
     "two of them": (lambda text: f"{text}{text}", "there must be one document of the kind Deployment, not 2"),
     "another container": (
         lambda text: text.replace("- name: server", "- name: main"),
-        f"{SERVER_FIELDS}.requests.cpu is missing",
+        "there is no container 'server'",
     ),
     "no requests": (lambda text: text.replace("requests:", "wishes:"), f"{SERVER_FIELDS}.requests.cpu is missing"),
     "no memory": (
@@ -194,7 +194,7 @@ def test_an_autoscaler_without_a_target_is_refused(quick: Path, capsys: pytest.C
     size.AUTOSCALE.write_text(size.AUTOSCALE.read_text().replace("averageUtilization", "averageValue"))
     assert size.main(["image"]) == 1
     assert capsys.readouterr().err == (
-        "error: k8s/autoscale.yaml: spec.metrics.[Resource cpu].resource.target.averageUtilization is missing\n"
+        "error: k8s/autoscale.yaml: spec.metrics.0.resource.target.averageUtilization is missing\n"
     )
 
 
