@@ -132,9 +132,7 @@ def deploy(documents: list[Document]) -> None:
     if any(document.get("kind") == "HorizontalPodAutoscaler" for document in documents):
         warn_without_metrics()
     wait(namespace, target, least_pods(documents))
-    services = [document for document in documents if document.get("kind") == "Service"]
-    ports = [port["nodePort"] for each in services for port in items(each, "spec", "ports") if "nodePort" in port]
-    where = "".join(f" on port {port} of each node" for port in ports)
+    where = "".join(f" on port {port} of each node" for port in node_ports(documents))
     print(f"ok  {target} serves{where}; `make status` shows it, `make rollback` takes it back")
 
 
@@ -155,6 +153,12 @@ def target_of(documents: list[Document]) -> tuple[str, str]:
     """The namespace and the `deployment/name` of the server."""
     deployment = next(document for document in documents if document.get("kind") == "Deployment")
     return deployment["metadata"]["namespace"], f"deployment/{name(deployment)}"
+
+
+def node_ports(documents: list[Document]) -> list[int]:
+    """The node ports of the services."""
+    services = [document for document in documents if document.get("kind") == "Service"]
+    return [port["nodePort"] for each in services for port in items(each, "spec", "ports") if "nodePort" in port]
 
 
 def apply(documents: list[Document]) -> None:

@@ -18,19 +18,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from tabserve.errors import UserError, one_line
+from tabserve.errors import UserError
 from tabserve.files import write_atomically
 from tabserve.operations import container, in_place, sizing
 from tabserve.operations.container import Server
 from tabserve.operations.in_place import Place
-from tabserve.operations.manifests import SERVER, Document, Manifests, at, quantity, read, settings_of
+from tabserve.operations.manifests import SERVER, Manifests, items, quantity, read, settings_of
 from tabserve.operations.sizing import Measured, Proposal, Sizes, Stage, per_second, texts
 
 K8S = Path("k8s")
 DEPLOYMENT, AUTOSCALE = K8S / "deployment.yaml", K8S / "autoscale.yaml"
-KINDS = {DEPLOYMENT: "Deployment", AUTOSCALE: "HorizontalPodAutoscaler"}
 CONNECTIONS = (1, 2, 4, 8, 16, 32, 64, 128)
 STEADY_CONNECTIONS = 128  # what many clients hold open
 SECONDS = 4.0  # of each load
@@ -53,28 +50,6 @@ class Plan:
     memory_share: int | None = None  # what an autoscaler by memory aims at
 
 
-@dataclass(frozen=True)
-class Value:
-    """A value in a manifest, and where it is."""
-
-    path: Path
-    place: Place
-    value: Any
-
-    def number(self) -> float:
-        """The value as a quantity.
-
-        Raises:
-            UserError: it is missing, or not a quantity.
-        """
-        keys = ".".join(map(str, self.place[1:]))
-        if self.value is None:
-            raise UserError(f"{self.path}: {keys} is missing")
-        if not (size := quantity(self.value)):
-            raise UserError(f"{self.path}: {keys} is {self.value!r}, not a quantity above 0")
-        return size
-
-
 def main(arguments: Sequence[str]) -> int:
     """Measure, propose, and write if asked to; returns the exit code."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that containers are taken away
@@ -95,17 +70,13 @@ def main(arguments: Sequence[str]) -> int:
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Load the image at its limits and propose resources.")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("image")
     parser.add_argument("--write", action="store_true", help="put the proposal into k8s/")
-    options = {
-        "--rps": "requests/s that one pod should carry; default: as many as it can",
-        "--seconds": f"of each load; default: {SECONDS:g}",
-        "--cpus": "CPU limit to load it at; default: that of k8s/deployment.yaml",
-        "--memory": "memory limit to load it at; default: that of the same file",
-    }
-    for name, text in options.items():
-        parser.add_argument(name, type=amount, metavar="N", default=SECONDS if name == "--seconds" else None, help=text)
+    parser.add_argument("--rps", type=amount, help="that one pod should carry; default: as many as it can")
+    parser.add_argument("--seconds", type=amount, default=SECONDS, help="of each load")
+    for limit in ("--cpus", "--memory"):
+        parser.add_argument(limit, type=amount, help="limit to load it at; default: as in k8s/deployment.yaml")
     return parser.parse_args(arguments)
 
 
@@ -130,19 +101,20 @@ def plan_of(cpus: float | None, memory: float | None) -> Plan:
     Raises:
         UserError: the manifests cannot be read, lack a value, or there are more threads than cores.
     """
-    now, memory_share = current()
     documents, problems = read(sorted(K8S.glob("*.yaml")))
     if problems:
         raise UserError(problems[0])
-    pod = next(each["spec"]["template"]["spec"] for each in documents if each.get("kind") == "Deployment")
-    server = next(each for each in pod["containers"] if each["name"] == SERVER)
+    pods = [pod.spec for pod in Manifests(documents).pods if pod.kind == "Deployment"]
+    servers = [(pod, each) for pod in pods for each in items(pod, "containers") if each["name"] == SERVER]
+    if len(servers) != 1:
+        raise UserError(f"{DEPLOYMENT}: there must be one Deployment with a container {SERVER!r}, not {len(servers)}")
+    now, memory_share = current()
+    pod, server = servers[0]
     settings = settings_of(Manifests(documents), server)
     text = settings.get("SERVE_THREADS", "1")
     threads = int(text) if text.isdecimal() else 1
     if cpus and threads > max(cpus, 1):
-        raise UserError(
-            f"--cpus: {cpus:g} cores are less than SERVE_THREADS {threads} in the ConfigMap: lower it first"
-        )
+        raise UserError(f"{cpus:g} cores are less than SERVE_THREADS {threads} in the ConfigMap: lower it first")
     limits = replace(now, cpu_limit=cpus or now.cpu_limit, memory=memory or now.memory)
     port = int(settings.get("SERVE_PORT") or server["ports"][0]["containerPort"])
     return Plan(container.run_options(pod, server, settings), port, threads, limits, now, memory_share)
@@ -154,52 +126,61 @@ def current() -> tuple[Sizes, int | None]:
     Raises:
         UserError: one is missing.
     """
-    values = located()
-    cpu, _, memory = (values[key].number() for key in ("requests.cpu", "requests.memory", "limits.memory"))
-    limit = None if values["limits.cpu"].value is None else values["limits.cpu"].number()
-    shares = {kind: round(values[kind].number()) for kind in ("cpu", "memory") if kind in values}
-    return Sizes(cpu, limit, memory, shares.get("cpu")), shares.get("memory")
+    sizes = sizes_in(text_of(DEPLOYMENT))
+    for name in ("requests.cpu", "requests.memory", "limits.memory"):
+        if name not in sizes:
+            raise UserError(f"{DEPLOYMENT}: {name} of the container {SERVER!r} is missing")
+    numbers = {name: number(DEPLOYMENT, name, text) for name, (_, text) in sizes.items()}
+    values = numbers["requests.cpu"], numbers.get("limits.cpu"), numbers["limits.memory"]
+    if not AUTOSCALE.exists():
+        return Sizes(*values, None), None
+    targets = {name: round(number(AUTOSCALE, name, text)) for name, (_, text) in targets_in(text_of(AUTOSCALE)).items()}
+    if not targets:
+        raise UserError(f"{AUTOSCALE}: no metric of a resource has an averageUtilization")
+    return Sizes(*values, targets.get("cpu")), targets.get("memory")
 
 
-def located() -> dict[str, Value]:
-    """Each size in the manifests by its name, and the autoscaler's targets by what they measure.
+def sizes_in(text: str) -> dict[str, tuple[Place, str]]:
+    """The places and values of the server's resources.
 
     Raises:
-        UserError: there is no server, or no metric of an autoscaler.
+        UserError: there is no server, or more than one.
     """
-    place, deployment = document(DEPLOYMENT)
-    containers = at(deployment, "spec", "template", "spec", "containers") or ()
-    number = next((number for number, each in enumerate(containers) if at(each, "name") == SERVER), None)
-    if number is None:
-        raise UserError(f"{DEPLOYMENT}: there is no container {SERVER!r}")
-    place = (*place, "spec", "template", "spec", "containers", number)
-    paths = [("resources", part, kind) for part in ("requests", "limits") for kind in ("cpu", "memory")]
-    found = {
-        f"{path[1]}.{path[2]}": Value(DEPLOYMENT, (*place, *path), at(containers[number], *path)) for path in paths
-    }
-    if AUTOSCALE.exists():
-        place, scaler = document(AUTOSCALE)
-        for number, metric in enumerate(at(scaler, "spec", "metrics") or ()):
-            path = ("resource", "target", "averageUtilization")
-            value = Value(AUTOSCALE, (*place, "spec", "metrics", number, *path), at(metric, *path))
-            found[str(at(metric, "resource", "name"))] = value
+    nodes = in_place.scalars(text)
+    servers = [
+        place[:-1] for place, node in nodes.items() if place[-3::2] == ("containers", "name") and node.value == SERVER
+    ]
+    if len(servers) != 1:
+        raise UserError(f"{DEPLOYMENT}: there must be one container {SERVER!r}, not {len(servers)}")
+    names = [(part, kind) for part in ("requests", "limits") for kind in ("cpu", "memory")]
+    places = {f"{part}.{kind}": (*servers[0], "resources", part, kind) for part, kind in names}
+    return {name: (place, nodes[place].value) for name, place in places.items() if place in nodes}
+
+
+def targets_in(text: str) -> dict[str, tuple[Place, str]]:
+    """The places and values of an autoscaler's targets, by what they measure."""
+    nodes, found = in_place.scalars(text), {}
+    for place, node in nodes.items():
+        target = (*place[:-1], "target", "averageUtilization")
+        if place[-2:] == ("resource", "name") and target in nodes:
+            found[node.value] = (target, nodes[target].value)
     return found
 
 
-def document(path: Path) -> tuple[Place, Document]:
-    """Where the one document of a file's kind is, and the document.
+def number(path: Path, name: str, text: str) -> float:
+    """A quantity of a file.
 
     Raises:
-        UserError: there is none, or there are several.
+        UserError: it is not valid.
     """
-    try:
-        documents = list(yaml.safe_load_all(path.read_bytes()))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {one_line(error)}") from None
-    fitting = [(number, each) for number, each in enumerate(documents) if at(each, "kind") == KINDS[path]]
-    if len(fitting) != 1:
-        raise UserError(f"{path}: there must be one document of the kind {KINDS[path]}, not {len(fitting)}")
-    return fitting[0][:1], fitting[0][1]
+    if size := quantity(text):
+        return size
+    raise UserError(f"{path}: {name} {text!r} is not a valid quantity above 0")
+
+
+def text_of(path: Path) -> str:
+    """A file as it is, with its own line ends."""
+    return path.read_bytes().decode()
 
 
 # --- measuring
@@ -389,23 +370,18 @@ def written(new: Sizes) -> dict[Path, str]:
         UserError: a file is not laid out as expected.
     """
     cpu, limit, memory, share = texts(new).values()
-    wanted = {
-        "requests.cpu": cpu,
-        "requests.memory": memory,
-        "limits.cpu": limit,
-        "limits.memory": memory,
-        "cpu": share,
-    }
-    values, files = located(), {}
-    for path in KINDS:
-        changed = [(values[key], text) for key, text in wanted.items() if text is not None and values[key].path == path]
-        try:
-            if changed:
-                text = path.read_bytes().decode()
-                files[path] = in_place.replaced(text, {each.place: text for each, text in changed})
-        except UserError as error:
-            raise UserError(f"{path}: {error}; nothing is written") from None
-    return files
+    sizes = {"requests.cpu": cpu, "requests.memory": memory, "limits.cpu": limit, "limits.memory": memory}
+    files = {DEPLOYMENT: (sizes_in, sizes), AUTOSCALE: (targets_in, {"cpu": share})}
+    done = {}
+    for path, (values_in, wanted) in files.items():
+        if changed := {name: text for name, text in wanted.items() if text is not None}:
+            text = text_of(path)
+            places = values_in(text)
+            try:
+                done[path] = in_place.replaced(text, {places[name][0]: value for name, value in changed.items()})
+            except UserError as error:
+                raise UserError(f"{path}: {error}; nothing is written") from None
+    return done
 
 
 def write_all(files: dict[Path, str]) -> None:
