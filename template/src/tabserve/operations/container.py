@@ -22,6 +22,7 @@ from typing import Any
 
 from tabserve.errors import UserError
 from tabserve.operations.manifests import at, items
+from tabserve.operations.pod_rules import Container
 from tabserve.operations.sizing import cpu_text, memory_text
 
 LOAD = Path(__file__).with_name("load.py")
@@ -34,16 +35,16 @@ SHOWN = 200  # characters of a log line
 
 @dataclass(frozen=True)
 class Use:
-    """What a container has used since its start: seconds of CPU, periods, throttled ones; and bytes that it holds."""
+    """What a container has used since its start."""
 
-    cpu: float
+    cpu: float  # seconds
     periods: int
-    throttled: int
-    memory: float
+    throttled: int  # periods
+    memory: float  # bytes that it holds now
 
 
-def run_options(pod: Mapping[str, Any], container: Mapping[str, Any], settings: Mapping[str, str]) -> list[str]:
-    """The options of `docker run` for a container of a pod: its user, rights, writable folders and settings."""
+def run_options(pod: Container, container: Container, settings: Mapping[str, str]) -> list[str]:
+    """The options of `docker run` for a container as in its pod."""
     context = {**(pod.get("securityContext") or {}), **(container.get("securityContext") or {})}
     options = ["--network", "none", "--no-healthcheck", *LOGS]
     if "runAsUser" in context:
@@ -54,12 +55,13 @@ def run_options(pod: Mapping[str, Any], container: Mapping[str, Any], settings: 
         options += ["--security-opt", "no-new-privileges"]
     empty = [volume["name"] for volume in items(pod, "volumes") if "emptyDir" in volume]
     mounts = [mount["mountPath"] for mount in items(container, "volumeMounts") if mount["name"] in empty]
-    values = {
-        "--cap-drop": at(context, "capabilities", "drop") or (),
-        "--tmpfs": mounts,
-        "--env": [f"{key}={value}" for key, value in settings.items()],
-    }
-    return options + [word for option, found in values.items() for value in found for word in (option, str(value))]
+    for capability in at(context, "capabilities", "drop") or ():
+        options += ["--cap-drop", capability]
+    for mount in mounts:
+        options += ["--tmpfs", mount]
+    for key, value in settings.items():
+        options += ["--env", f"{key}={value}"]
+    return options
 
 
 def limit_options(cpu: float | None, memory: float) -> list[str]:

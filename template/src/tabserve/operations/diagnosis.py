@@ -115,4 +115,5 @@ def _messages(events: Sequence[Document], pod: str) -> tuple[str, ...]:
 
 
 def _ready(pod: Document) -> bool:
-    return any(item["type"] == "Ready" and item["status"] == "True" for item in items(pod, "status", "conditions"))
+    conditions = items(pod, "status", "conditions")
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)

@@ -9,7 +9,7 @@ import yaml
 
 from tabserve.errors import UserError
 
-Place = tuple[str | int, ...]  # the number of a document from 0, then the keys and positions that lead to a value
+Place = tuple[str | int, ...]  # the number of a document from 0, then keys and positions
 
 
 def replaced(text: str, values: Mapping[Place, str]) -> str:

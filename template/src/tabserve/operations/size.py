@@ -147,14 +147,16 @@ def sizes_in(text: str) -> dict[str, tuple[Place, str]]:
         UserError: there is no server, or more than one.
     """
     nodes = in_place.scalars(text)
-    servers = [
-        place[:-1] for place, node in nodes.items() if place[-3::2] == ("containers", "name") and node.value == SERVER
-    ]
+    names = [place for place, node in nodes.items() if node.value == SERVER and place[-1] == "name"]
+    servers = [place[:-1] for place in names if place[-3] == "containers"]
     if len(servers) != 1:
         raise UserError(f"{DEPLOYMENT}: there must be one container {SERVER!r}, not {len(servers)}")
-    names = [(part, kind) for part in ("requests", "limits") for kind in ("cpu", "memory")]
-    places = {f"{part}.{kind}": (*servers[0], "resources", part, kind) for part, kind in names}
-    return {name: (place, nodes[place].value) for name, place in places.items() if place in nodes}
+    found = {}
+    for size in ("requests.cpu", "requests.memory", "limits.cpu", "limits.memory"):
+        place = (*servers[0], "resources", *size.split("."))
+        if place in nodes:
+            found[size] = (place, nodes[place].value)
+    return found
 
 
 def targets_in(text: str) -> dict[str, tuple[Place, str]]:
@@ -190,7 +192,7 @@ def measure_and_propose(image: str, plan: Plan, seconds: float, rps: float | Non
     """Load the image, print what it did, and propose.
 
     Raises:
-        UserError: it cannot be loaded, or one pod does not carry what is asked for.
+        UserError: it cannot be loaded, or one pod does not carry the target.
     """
     limits = (plan.limits.cpu_limit, plan.limits.memory)
     with container.running(image, plan.options, limits, plan.port) as server:
@@ -209,10 +211,10 @@ def measure_and_propose(image: str, plan: Plan, seconds: float, rps: float | Non
 
 
 def chosen(measured: Measured, rps: float | None) -> Proposal:
-    """The proposal for the load that is asked for, or for the highest that is served well.
+    """The proposal for a target, or for the highest load that is served well.
 
     Raises:
-        UserError: one pod does not carry what is asked for.
+        UserError: one pod does not carry the target.
     """
     if rps is None:
         least = min(measured.steady, key=lambda each: each.served)
@@ -237,15 +239,15 @@ def example(server: Server) -> tuple[Any, int]:
     """
     answer = server.ask("/openapi.json", timeout=30)
     try:
-        request = json.loads(answer["body"])["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]
+        body = json.loads(answer["body"])["paths"]["/predict"]["post"]["requestBody"]
+        request = body["content"]["application/json"]
         found = request["examples"]["one row"]["value"]
         most = max((int(each.get("maxItems", 1)) for each in request["schema"]["anyOf"]), default=1)
     except (ValueError, KeyError, TypeError):
         raise UserError(f"/openapi.json answers {answer['status']} and has no example of a row") from None
     if (answer := server.ask("/predict", body=json.dumps(found), timeout=60))["status"] != 200:
-        raise UserError(
-            f"/predict answers {answer['status']} to the example: {container.field_of(answer['body'], 'detail')}"
-        )
+        detail = container.field_of(answer["body"], "detail")
+        raise UserError(f"/predict answers {answer['status']} to the example: {detail}")
     return found, most
 
 
@@ -262,7 +264,7 @@ def saturate(server: Server, body: Any, seconds: float) -> list[Stage]:
 
 
 def steadily(server: Server, body: Any, seconds: float, most: float, wanted: Sequence[float]) -> list[Stage]:
-    """Requests at a rate, whenever answers come: shares of what is possible, or little and what is wanted."""
+    """Requests at a rate: shares of what is possible, or little and what is wanted."""
     stages: list[Stage] = []
 
     def load(name: str, rate: float) -> None:

@@ -33,25 +33,25 @@ class Stage:
     """One load and what it did; seconds count from when a request was due."""
 
     name: str
-    served: float  # requests a second that were answered with 200
+    served: float  # requests/s that were answered with 200
     p50: float = 0.0
     p99: float = 0.0
     cores: float = 0.0  # that the server used
-    throttled: float = 0.0  # the share of periods in which the server reached its CPU limit
+    throttled: float = 0.0  # the share of periods at the CPU limit
     refused: int = 0  # answers with 503
-    failed: int = 0  # other answers, and requests without any
-    own: float = 0.0  # cores that the load itself used
-    idle: float = math.inf  # cores of the machine that nobody used
+    failed: int = 0  # other answers, or none
+    own: float = 0.0  # cores of the load itself
+    idle: float = math.inf  # cores that nobody used
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the manifests say of one pod: cores, bytes, and the per cent of the CPU request that are aimed at."""
+    """What the manifests say of one pod, in cores and bytes."""
 
     cpu_request: float
     cpu_limit: float | None
     memory: float
-    share: int | None
+    share: int | None  # the autoscaler's target in per cent of the CPU request
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Measured:
     steady: Sequence[Stage]  # at a rate, with more and more of it
     lists: Stage  # of many rows
     memory: float  # the most bytes that were in use
-    limits: Sizes  # what the server was loaded at
+    limits: Sizes  # of the server
     threads: int = 1  # of an inference
 
     @property
@@ -81,18 +81,18 @@ class Proposal:
     """What to request, and why."""
 
     sizes: Sizes
-    target: float  # requests a second of one pod that the autoscaler holds
-    peak: float  # requests a second that it still serves well
-    reasons: Mapping[str, str] = field(default_factory=dict)  # of each of the sizes, by its label
-    notes: Sequence[str] = ()  # what else the measurements say
+    target: float  # requests/s that the autoscaler holds
+    peak: float  # requests/s that a pod still serves well
+    reasons: Mapping[str, str] = field(default_factory=dict)  # by label
+    notes: Sequence[str] = ()
 
 
 def stage(name: str, told: Mapping[str, Any], cores: float, throttled: float) -> Stage:
     """A stage from what `load.summary` tells."""
     statuses = {int(status): count for status, count in told["statuses"].items()}
-    good, refused = statuses.pop(200, 0), statuses.pop(503, 0)
-    seen = (told["p50"], told["p99"], cores, throttled, refused, sum(statuses.values()), told["own"], told["idle"])
-    return Stage(name, good / told["seconds"], *seen)
+    served, refused = statuses.pop(200, 0) / told["seconds"], statuses.pop(503, 0)
+    failed, seen = sum(statuses.values()), {key: told[key] for key in ("p50", "p99", "own", "idle")}
+    return Stage(name, served, cores=cores, throttled=throttled, refused=refused, failed=failed, **seen)
 
 
 # --- reading the measurements
@@ -146,7 +146,7 @@ def cores_at(load: float, steady: Sequence[Stage]) -> float:
 
 
 def propose(measured: Measured, peak: Stage, target: float | None = None) -> Proposal:
-    """What to request of a pod with this peak; `target` is the load that the autoscaler should hold, if it is given."""
+    """What to request of a pod with this peak, and with this load as the autoscaler's target."""
     held, load = (peak.served / ROOM, peak.served) if target is None else (target, target * ROOM)
     used = cores_at(held, measured.steady)
     limit, why_limit = cpu_limit(measured)
@@ -166,7 +166,7 @@ def propose(measured: Measured, peak: Stage, target: float | None = None) -> Pro
 
 
 def utilization(measured: Measured, used: float, request: float) -> int:
-    """The autoscaler's target in per cent of the request: `LEAST_SHARE` or more where the pod can use that much."""
+    """The autoscaler's target in per cent of the request, not below `LEAST_SHARE` if the pod can use that."""
     most = max(each.cores for each in measured.steady if each.served) / TOLERANCE
     least = min(LEAST_SHARE, math.floor(100 * most / request))
     return max(math.floor(round(100 * used / request, 6)), least, 1)
@@ -190,13 +190,13 @@ def notes(measured: Measured, peak: Stage) -> list[str]:
     top, limit = best(measured.saturating), measured.limits.cpu_limit
     why, found = trouble(peak, calmest(measured.steady)), []
     if why:
-        found += [f"no load was served well: {why}; try more CPU (--cpus 2), a faster model, a quieter machine"]
+        found += [f"no load was served well: {why}; try more CPU (--cpus 2) or a faster model"]
     if limit and top.throttled > THROTTLED:
         found += [
             f"at saturation the CPU limit throttled {top.throttled:.0%} of the periods: a higher one carries more"
         ]
     elif measured.starved or top.own >= FULL:
-        found += ["the machine, not the server, was at its limit: one with more cores and less to do shows more"]
+        found += ["the machine, not the server, was at its limit: use one with more cores"]
     elif top.cores < FULL / 2 * min(limit or 1.0, 1.0):
         found += [f"at saturation only {top.cores:.2f} cores were used: CPU says little of the load"]
     if measured.memory >= FULL * measured.limits.memory:
