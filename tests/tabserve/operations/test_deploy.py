@@ -83,6 +83,19 @@ def test_the_image_is_the_cause_of_a_change_in_the_projects_own_deployment(own: 
     assert after["spec"] == before["spec"]
 
 
+def test_a_deployment_beside_the_server_is_not_the_target(own: list[Document]) -> None:
+    beside = copy.deepcopy(of("Deployment")(own))
+    beside["metadata"]["name"] = "beside"
+    put(server, "cache", "name")([beside])
+    documents = [with_image(document, "new:2") for document in [beside, *own]]
+    namespace, target, image = deploy.target_of(documents)
+    assert target == f"deployment/{of('Deployment')(own)['metadata']['name']}"
+    assert (namespace, image) == (of("Deployment")(own)["metadata"]["namespace"], "new:2")
+    assert beside["spec"]["template"]["spec"]["containers"][0]["image"] != "new:2"
+    with pytest.raises(UserError, match="there is no Deployment with a container 'server'"):
+        deploy.target_of([beside])
+
+
 STARTING = 'error: previous terminated container "fetch" in pod "new" not found'
 GONE = "unable to retrieve container logs for containerd://0"
 

@@ -72,6 +72,15 @@ def test_nobody_listens() -> None:
     assert load.obey({"port": port, "path": "/readyz"}) == {"status": 0, "body": ""}
 
 
+@pytest.mark.parametrize("rate", [0.0, 50.0])
+def test_a_server_that_never_answers_is_not_waited_for(rate: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "DRAIN", 0.2)
+    with serving(lambda number: reply(), lambda number: 60) as port:
+        told = loaded(port, rate=rate, seconds=0.2)
+    assert told["statuses"] == {"0": 10 if rate else 4}
+    assert 0.3 < told["seconds"] < 5
+
+
 def test_answers_in_pieces_are_put_together() -> None:
     whole = reply(404, b"what")
     assert [load.answer_in(whole[:end]) for end in range(len(whole))] == [None] * len(whole)

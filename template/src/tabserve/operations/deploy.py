@@ -74,14 +74,15 @@ def release(image: str) -> list[Document]:
 def with_image(document: Document, image: str) -> Document:
     """A Deployment with the image in its server, and as its cause; other documents as they are."""
     if document.get("kind") == "Deployment":
-        server_of(document)["image"] = image
+        for server in servers_of(document):
+            server["image"] = image
         document["metadata"].setdefault("annotations", {})["kubernetes.io/change-cause"] = image
     return document
 
 
-def server_of(deployment: Document) -> Document:
-    """The container of the server."""
-    return next(each for each in items(deployment, "spec", "template", "spec", "containers") if each["name"] == SERVER)
+def servers_of(deployment: Document) -> list[Document]:
+    """The container of the server; none in a Deployment of something else."""
+    return [each for each in items(deployment, "spec", "template", "spec", "containers") if each["name"] == SERVER]
 
 
 def pinned(image: str) -> str:
@@ -96,7 +97,7 @@ def pinned(image: str) -> str:
     if done.returncode:
         return image
     repository = image.rsplit(":", 1)[0] if ":" in image.rsplit("/", 1)[-1] else image
-    digests = dict(str(digest).split("@") for digest in json.loads(done.stdout))
+    digests = dict(str(digest).split("@") for digest in reversed(json.loads(done.stdout) or []))
     if repository not in digests:
         raise UserError(f"the image {image} was built here, but not pushed: `make push`")
     return f"{image}@{digests[repository]}"
@@ -124,10 +125,9 @@ def deploy(documents: list[Document]) -> None:
     Raises:
         UserError: there is no cluster, it refuses something, or the pods do not become ready.
     """
-    namespace, target = target_of(documents)
-    images = [server_of(each)["image"] for each in documents if each.get("kind") == "Deployment"]
+    namespace, target, image = target_of(documents)
     reachable()
-    print(f"deploy {images[0]} to namespace {namespace}", flush=True)
+    print(f"deploy {image} to namespace {namespace}", flush=True)
     apply(documents)
     if any(document.get("kind") == "HorizontalPodAutoscaler" for document in documents):
         warn_without_metrics()
@@ -142,17 +142,23 @@ def rollback(documents: list[Document]) -> None:
     Raises:
         UserError: there is none, there is no cluster, or its pods do not become ready.
     """
-    namespace, target = target_of(documents)
+    namespace, target, _ = target_of(documents)
     reachable()
     print(kubectl("rollout", "undo", target, "--namespace", namespace), end="", flush=True)
     wait(namespace, target, least_pods(documents))
     print(f"ok  {target} serves the release before; `make status` shows it")
 
 
-def target_of(documents: list[Document]) -> tuple[str, str]:
-    """The namespace and the `deployment/name` of the server."""
-    deployment = next(document for document in documents if document.get("kind") == "Deployment")
-    return deployment["metadata"]["namespace"], f"deployment/{name(deployment)}"
+def target_of(documents: list[Document]) -> tuple[str, str, str]:
+    """The namespace, the `deployment/name` and the image of the server.
+
+    Raises:
+        UserError: there is no Deployment of it.
+    """
+    for document in documents:
+        if document.get("kind") == "Deployment" and (servers := servers_of(document)):
+            return document["metadata"]["namespace"], f"deployment/{name(document)}", servers[0]["image"]
+    raise UserError(f"k8s: there is no Deployment with a container {SERVER!r}")
 
 
 def node_ports(documents: list[Document]) -> list[int]:
