@@ -23,7 +23,7 @@ from typing import Any
 from tabserve.errors import UserError
 from tabserve.operations.manifests import at, items
 from tabserve.operations.pod_rules import Container
-from tabserve.operations.sizing import cpu_text, memory_text
+from tabserve.operations.sizing import memory_text
 
 LOAD = Path(__file__).with_name("load.py")
 READY_SECONDS = 120  # as progressDeadlineSeconds
@@ -303,8 +303,3 @@ def first_line(text: str) -> str:
     """The first line that says something, without Docker's own beginning."""
     line = next((line.strip() for line in text.splitlines() if line.strip()), "it said nothing")
     return line.removeprefix("docker: ").removeprefix("Error response from daemon: ")
-
-
-def limits_text(cpu: float | None, memory: float) -> str:
-    """Limits for people."""
-    return f"{f'{cpu_text(cpu)} CPU' if cpu else 'no CPU limit'}, {memory_text(memory)}"

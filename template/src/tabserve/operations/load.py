@@ -57,6 +57,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.answer: asyncio.Future[tuple[int, bytes]] | None = None
+        self.received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is open."""
@@ -154,6 +155,8 @@ class Load:
     async def _connect(self) -> Connection | None:
         connection = await connect(self.port) if time.perf_counter() < self.deadline else None
         self.open |= {connection} if connection else set()
+        if time.perf_counter() > self.deadline:
+            self._abort()
         return connection
 
     def _abort(self) -> None:

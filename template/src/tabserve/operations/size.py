@@ -196,7 +196,8 @@ def measure_and_propose(image: str, plan: Plan, seconds: float, rps: float | Non
     """
     limits = (plan.limits.cpu_limit, plan.limits.memory)
     with container.running(image, plan.options, limits, plan.port) as server:
-        print(f"{image} with {container.limits_text(*limits)}: ready after {server.ready:.1f} s\n")
+        cpu, memory = texts(plan.limits)["limits.cpu"], sizing.memory_text(plan.limits.memory)
+        print(f"{image} with {cpu or 'no limit of'} CPU, {memory}: ready after {server.ready:.1f} s\n")
         print(HEADER)
         body, rows = example(server)
         loaded(server, "", body, 4, seconds / 2)  # what runs for the first time is slow
