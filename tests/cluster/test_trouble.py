@@ -1,4 +1,4 @@
-"""Releases that cannot work: `make deploy` says what is wrong and how to mend it, and the old pods serve on."""
+"""Releases that cannot work: `make deploy` says what is wrong and how to fix it, and the old pods serve on."""
 
 from __future__ import annotations
 

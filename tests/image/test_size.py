@@ -67,9 +67,12 @@ def check_written(sized: Path) -> None:
     ("arguments", "message"),
     [
         (["IMAGE=localhost:1/none:0"], "there is no image localhost:1/none:0 on this machine: `make image`, or say wh"),
-        (["ARGS=--memory 32Mi"], "the server was killed: 32Mi are too little memory; give it more with ARGS='--memory"),
+        (
+            ["ARGS=--memory 32Mi"],
+            "the server was killed: 32Mi of memory are not enough; give it more with ARGS='--memory",
+        ),
         (["ARGS=--cpus 1000"], "docker does not start the server: "),
-        (["RPS=none"], "--rps: 'none' is no amount above 0"),
+        (["RPS=none"], "'none' is not a valid amount above 0"),
         ([SHORT, "RPS=10000000", "WRITE=1"], "one pod does not carry 10,000,000 requests/s and 25% more"),
     ],
     ids=["no image", "too little memory", "more cores than there are", "no rate", "too high a rate"],

@@ -33,6 +33,17 @@ figure { background: #fff; border-radius: .5rem; margin: 0; padding: .5rem; } fi
 .wide { overflow-x: auto; }
 """
 
+PAGE = """<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
+<style>{style}</style></head>
+<body>
+<h1>{title}</h1>
+<p class="note">{note}</p>
+{body}
+</body></html>
+"""
+
 
 def figure(draw: Callable[..., None], *arguments: Any, height: float = 3.4) -> str:
     """What `draw(axes, *arguments)` draws, as an HTML figure."""
@@ -50,20 +61,9 @@ def figure(draw: Callable[..., None], *arguments: Any, height: float = 3.4) -> s
     return f'<figure><img alt="{html.escape(title)}" src="data:image/svg+xml;base64,{image}"></figure>'
 
 
-def document(title: str, body: Iterable[str]) -> str:
-    """A whole page."""
-    head = (
-        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title>'
-    )
-    parts = (
-        "<!doctype html>",
-        '<html lang="en">',
-        f"<head>{head}<style>{CSS}</style></head>",
-        "<body>",
-        *body,
-        "</body></html>",
-    )
-    return "\n".join(parts) + "\n"
+def document(title: str, note: str, body: Iterable[str]) -> str:
+    """A whole page; title and note are texts, the body is HTML."""
+    return PAGE.format(title=html.escape(title), note=html.escape(note), style=CSS, body="\n".join(body))
 
 
 def table(

@@ -1,13 +1,13 @@
 """The server in a container."""
 
-import json
 import subprocess
 
 import pytest
 
+from tabserve.errors import UserError
 from tabserve.operations import container
 from tabserve.operations.container import Use
-from tabserve.operations.sizing import MEBI, SizeError
+from tabserve.operations.sizing import MEBI
 
 
 def test_limits_are_those_of_docker() -> None:
@@ -28,24 +28,22 @@ def test_both_versions_of_control_groups_are_read(cache: str) -> None:
         "cpu_stats": {
             "cpu_usage": {"total_usage": 1_500_000_000},
             "throttling_data": {"periods": 9, "throttled_periods": 3},
-            "online_cpus": 2,
         },
         "memory_stats": {"usage": 100, "stats": {cache: 30, "file": 50}},
     }
-    assert container.use_of(told) == Use(1.5, 9, 3, 70, 2)
-    assert container.use_of({"memory_stats": {}}) == Use(0, 0, 0, 0, 0)
+    assert container.use_of(told) == Use(1.5, 9, 3, 70)
+    assert container.use_of({"memory_stats": {}}) == Use(0, 0, 0, 0)
 
 
 def test_what_docker_says_is_one_line() -> None:
     said = "docker: Error response from daemon: no room.\nSee 'docker run --help'.\n"
     assert container.first_line(said) == "no room."
-    assert container.detail('{"detail": "the model is loading"}') == "the model is loading"
-    assert container.detail("<html>") == "<html>"
+    assert container.field_of('{"detail": "the model is loading"}', "detail") == "the model is loading"
+    assert container.field_of("<html>", "detail") == "<html>"
 
 
 def test_an_engine_elsewhere_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    context = json.dumps([{"Endpoints": {"docker": {"Host": "ssh://elsewhere"}}}])
-    told = subprocess.CompletedProcess(["docker"], 0, context, "")
+    told = subprocess.CompletedProcess(["docker"], 0, "ssh://elsewhere\n", "")
     monkeypatch.setattr(container, "docker", lambda *_: told)
-    with pytest.raises(SizeError, match="docker talks to ssh://elsewhere"):
+    with pytest.raises(UserError, match="docker talks to ssh://elsewhere"):
         container.local_engine()

@@ -1,16 +1,21 @@
 import copy
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 
-from tabserve.operations.deploy import DeployError, progress_of, release, with_image
+from tabserve.errors import UserError
+from tabserve.operations import deploy
+from tabserve.operations.deploy import progress_of, release, with_image
 from tabserve.operations.manifests import Document
 from tests.tabserve.operations.documents import of, put, server
+
+Answers = list[tuple[str, int]]  # what kubectl prints, and its exit code
 
 
 def test_an_image_that_is_none_is_refused_before_anything_is_applied() -> None:
     for image in ("", "Bad_Name", "a b", "registry/name:tag:tag", "-x"):
-        with pytest.raises(DeployError, match="names no image: write IMAGE=registry/name:tag"):
+        with pytest.raises(UserError, match="is not a valid image: write IMAGE=registry/name:tag"):
             release(image)
 
 
@@ -76,3 +81,47 @@ def test_the_image_is_the_cause_of_a_change_in_the_projects_own_deployment(own: 
     put(server, server([before])["image"], "image")([after])
     del after["metadata"]["annotations"]["kubernetes.io/change-cause"]
     assert after["spec"] == before["spec"]
+
+
+def test_a_deployment_beside_the_server_is_not_the_target(own: list[Document]) -> None:
+    beside = copy.deepcopy(of("Deployment")(own))
+    beside["metadata"]["name"] = "beside"
+    put(server, "cache", "name")([beside])
+    documents = [with_image(document, "new:2") for document in [beside, *own]]
+    namespace, target, image = deploy.target_of(documents)
+    assert target == f"deployment/{of('Deployment')(own)['metadata']['name']}"
+    assert (namespace, image) == (of("Deployment")(own)["metadata"]["namespace"], "new:2")
+    assert beside["spec"]["template"]["spec"]["containers"][0]["image"] != "new:2"
+    with pytest.raises(UserError, match="there is no Deployment with a container 'server'"):
+        deploy.target_of([beside])
+
+
+STARTING = 'error: previous terminated container "fetch" in pod "new" not found'
+GONE = "unable to retrieve container logs for containerd://0"
+
+
+@pytest.mark.parametrize(
+    ("current", "before", "shown"),
+    [
+        ([("cannot fetch", 0)], [], True),
+        ([("", 0)], [("cannot fetch", 0)], True),
+        ([("", 1)], [(STARTING, 1), ("cannot fetch", 0)], True),
+        ([(GONE, 0)], [(GONE, 0), ("cannot fetch", 0)], True),
+        ([("", 0)], [(STARTING, 1)], False),
+    ],
+    ids=["it runs", "it starts again", "it does not start yet", "its logs are gone", "it said nothing"],
+)
+def test_logs_are_those_of_this_run_or_of_the_one_before(
+    current: Answers, before: Answers, shown: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = {"--previous=false": iter(current), "--previous=true": iter(before)}
+    last = {"--previous=false": current[-1], "--previous=true": (before or current)[-1]}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        assert arguments[:3] == ("kubectl", "logs", "new")
+        printed, code = next(answers[arguments[-1]], last[arguments[-1]])
+        return subprocess.CompletedProcess(arguments, code, "" if code else printed, printed if code else "")
+
+    monkeypatch.setattr(deploy, "run", run)
+    monkeypatch.setattr(deploy, "POLL_SECONDS", 0)
+    assert deploy.logs_of("ours", "new", "fetch") == ("cannot fetch" if shown else "")

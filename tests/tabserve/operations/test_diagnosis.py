@@ -42,7 +42,7 @@ NO_MOUNT = 'MountVolume.SetUp failed for volume "secrets" : secret "x" not found
 NO_IMAGE = "the image registry/app:1 cannot be pulled"
 MAKE_SECRET = "make it as k8s/secret.example.yaml says, or mark it optional"
 
-# The pod, what Kubernetes said about it, what is wrong, how to mend it, and whether waiting is in vain.
+# The pod, what Kubernetes said about it, what is wrong, how to fix it, and whether waiting is in vain.
 TROUBLES: dict[str, tuple[Document, Documents, str, str, bool]] = {
     "an image that cannot be pulled": (
         new_pod("Pending", state=waiting("ErrImagePull", "not found")),
@@ -83,7 +83,7 @@ TROUBLES: dict[str, tuple[Document, Documents, str, str, bool]] = {
         new_pod("Pending", state=waiting("CreateContainerConfigError", "couldn't find key a in ConfigMap b/c")),
         [],
         "the container cannot be made: couldn't find key a in ConfigMap b/c",
-        "mend k8s/deployment.yaml",
+        "fix k8s/deployment.yaml",
         False,
     ),
     "no secret for a volume": (
@@ -96,7 +96,7 @@ TROUBLES: dict[str, tuple[Document, Documents, str, str, bool]] = {
     "too little memory": (
         new_pod(restarts=1, state=CRASH, lastState=ended("OOMKilled", 137)),
         [],
-        "the server needs more memory than it may have",
+        "the server needs more memory than its limit",
         "raise memory in k8s/deployment.yaml",
         True,
     ),
@@ -132,7 +132,7 @@ TROUBLES: dict[str, tuple[Document, Documents, str, str, bool]] = {
 
 
 @pytest.mark.parametrize(("pod", "events", "what", "fix", "final"), TROUBLES.values(), ids=TROUBLES)
-def test_the_trouble_of_a_pod_says_what_is_wrong_and_how_to_mend_it(
+def test_the_trouble_of_a_pod_says_what_is_wrong_and_how_to_fix_it(
     pod: Document, events: Documents, what: str, fix: str, final: bool
 ) -> None:
     found = trouble_of(rollout(), [pod], events)
@@ -184,7 +184,7 @@ def test_pods_that_the_cluster_refuses_are_final_trouble_without_a_pod() -> None
     found = trouble_of(rollout(refused), [], [])
     assert found is not None
     assert found.what == "the cluster refuses the pods: violates PodSecurity"
-    assert found.fix == "mend k8s/deployment.yaml"
+    assert found.fix == "fix k8s/deployment.yaml"
     assert (found.pod, found.events, found.final) == ("", (), True)
     assert trouble_of(rollout(refused | {"status": "False"}), [], []) is None
 
@@ -206,3 +206,31 @@ def test_trouble_comes_with_the_newest_events_each_once() -> None:
     found = trouble_of(rollout(), [unschedulable()], said(messages[0], *messages, messages[-1]))
     assert found is not None
     assert list(found.events) == messages[-SHOWN_EVENTS:]
+
+
+def init(restarts: int, **state: object) -> Document:
+    """A pod whose first container ended, and whose server waits for it."""
+    pod = new_pod("Pending", state=waiting("PodInitializing"))
+    pod["status"]["initContainerStatuses"] = [{"name": "fetch", "restartCount": restarts, **state}]
+    return pod
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"state": CRASH, "lastState": ended("Error", 1)},
+        {"state": ended("Error", 1), "lastState": ended("Error", 1)},
+        {"state": {"running": {}}, "lastState": ended("Error", 1)},
+    ],
+    ids=["it waits to start again", "it has just ended", "it has just started again"],
+)
+def test_the_logs_are_those_of_the_container_that_ends(state: dict[str, object]) -> None:
+    found = trouble_of(rollout(), [init(2, **state)], [])
+    assert found is not None
+    assert (found.what, found.container, found.final) == ("container 'fetch' ends with code 1", "fetch", True)
+
+
+def test_a_container_that_never_ran_has_no_logs() -> None:
+    found = trouble_of(rollout(), [new_pod("Pending", state=waiting("ImagePullBackOff"))], [])
+    assert found is not None
+    assert found.container == ""

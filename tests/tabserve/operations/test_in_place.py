@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tabserve.errors import UserError
 from tabserve.operations import in_place, size
-from tabserve.operations.in_place import LayoutError, Place
+from tabserve.operations.in_place import Place
 from tabserve.operations.sizing import MEBI, Sizes
 
 NEW = Sizes(0.123, 1.23, 77 * MEBI, 66)
@@ -87,6 +88,21 @@ def test_values_are_found_by_keys_and_positions() -> None:
     assert after == "a: one\nb: [{name: x, c: 'two'}, {name: y, c: three}]\n"
 
 
+@pytest.mark.parametrize(
+    ("before", "new", "after"),
+    [
+        ("cpu: 250m", "1", 'cpu: "1"'),
+        ("cpu: 250m", "500m", "cpu: 500m"),
+        ("cpu: '1'", "500m", "cpu: '500m'"),
+        ("cpu: 1", "2", "cpu: 2"),
+        ("cpu: 1", "500m", "cpu: 500m"),
+        ("averageUtilization: 80", "66", "averageUtilization: 66"),
+    ],
+)
+def test_a_text_stays_a_text_and_a_number_a_number(before: str, new: str, after: str) -> None:
+    assert in_place.replaced(before, {(0, before.partition(":")[0]): new}) == after
+
+
 REFUSED: dict[str, tuple[str, Place]] = {
     "a value that is not there": (TEXT, (0, "c")),
     "another document": (TEXT, (1, "a")),
@@ -102,6 +118,6 @@ REFUSED: dict[str, tuple[str, Place]] = {
 
 @pytest.mark.parametrize(("text", "place"), REFUSED.values(), ids=REFUSED)
 def test_what_cannot_be_changed_alone_is_refused(text: str, place: Place) -> None:
-    with pytest.raises(LayoutError) as refused:
+    with pytest.raises(UserError) as refused:
         in_place.replaced(text, {place: "new"})
     assert str(refused.value) == f"{'.'.join(map(str, place[1:]))} cannot be changed in place: change it by hand"

@@ -68,8 +68,17 @@ def test_refusals_do_not_become_the_load() -> None:
 def test_nobody_listens() -> None:
     with serving(lambda number: reply()) as port:
         pass
-    assert loaded(port)["statuses"] == {}
+    assert loaded(port)["statuses"].keys() == {"0"}
     assert load.obey({"port": port, "path": "/readyz"}) == {"status": 0, "body": ""}
+
+
+@pytest.mark.parametrize("rate", [0.0, 50.0])
+def test_a_server_that_never_answers_is_not_waited_for(rate: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "DRAIN", 0.2)
+    with serving(lambda number: reply(), lambda number: 60) as port:
+        told = loaded(port, rate=rate, seconds=0.2)
+    assert told["statuses"] == {"0": 10 if rate else 4}
+    assert 0.3 < told["seconds"] < 5
 
 
 def test_answers_in_pieces_are_put_together() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tabserve.operations import size, sizing
+from tabserve.operations import sizing
 from tabserve.operations.sizing import MEBI, Measured, Sizes, Stage
 
 NOW = Sizes(0.25, 1.0, 256 * MEBI, 80)
@@ -75,7 +75,7 @@ def test_the_request_is_what_the_peak_uses_and_the_target_leaves_room() -> None:
     proposal = sizing.propose(measured(stages), stages[-1])
     assert proposal.sizes == Sizes(0.5, 1.0, 144 * MEBI, 80)
     assert (proposal.target, proposal.peak) == (400, 500)
-    assert set(proposal.reasons) == set(size.LABELS)
+    assert set(proposal.reasons) == set(sizing.LABELS)
     assert proposal.notes == []
 
 

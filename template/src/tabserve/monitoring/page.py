@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,24 +22,25 @@ def page(check: Check, source: str, name: str, version: str) -> str:
         name: of the project.
         version: of the model.
     """
-    title = f"{name}: check of {source}"
     plotted = sorted((found for found in check.findings if found.psi is not None), key=lambda found: -(found.psi or 0))
     figures = [
         figure(_bars, found, height=1.2 + 0.22 * min(len(found.bins), SHOWN_BINS)) for found in plotted[:SHOWN_PLOTS]
     ]
+    note = (
+        f"{check.rows:,} rows, {check.refused:,} of them refused · compared with the contract and the training data of "
+        f"model version {version}"
+    )
+    unknown = html.escape(", ".join(check.unknown))
     body = [
-        f"<h1>{html.escape(title)}</h1>",
-        f'<p class="note">{check.rows:,} rows, {check.refused:,} of them refused &middot; compared with the '
-        f"contract and the training data of model version {version}</p>",
         "<h2>Columns</h2>",
         f'<div class="wide">{table(HEAD, map(_row, check.worst_first()), numbers=(1, 2), marked=3)}</div>',
-        _unknown(check.unknown),
+        f"<p>The contract does not know: {unknown}.</p>" if unknown else "",
         "<h2>Distributions</h2>",
         '<p class="note">PSI is the population stability index: 0 when a distribution is that of the training data, '
         "above 0.1 when it has moved, above 0.25 when it has moved far. Few rows allow a larger index.</p>",
         f'<div class="plots">{"".join(figures)}</div>',
     ]
-    return document(title, body)
+    return document(f"{name}: check of {source}", note, body)
 
 
 HEAD = ("column", "PSI", "bound", "fine", "what breaks the contract")
@@ -51,10 +51,6 @@ def _row(found: Finding) -> tuple[str, ...]:
         return found.name, "", "", "no" if found.problem else "", found.problem or "absent, as the contract allows"
     alike = "no" if found.drifted or found.problem else "yes"
     return found.name, f"{found.psi:.3f}", f"{found.limit:.3f}", alike, found.problem
-
-
-def _unknown(names: Sequence[str]) -> str:
-    return f"<p>The contract does not know: {html.escape(', '.join(names))}.</p>" if names else ""
 
 
 def _bars(axes: Axes, found: Finding) -> None:

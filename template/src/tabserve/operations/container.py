@@ -15,13 +15,15 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from tabserve.operations.manifests import at
-from tabserve.operations.sizing import SizeError, cpu_text, memory_text
+from tabserve.errors import UserError
+from tabserve.operations.manifests import at, items
+from tabserve.operations.pod_rules import Container
+from tabserve.operations.sizing import memory_text
 
 LOAD = Path(__file__).with_name("load.py")
 READY_SECONDS = 120  # as progressDeadlineSeconds
@@ -33,17 +35,16 @@ SHOWN = 200  # characters of a log line
 
 @dataclass(frozen=True)
 class Use:
-    """What a container has used since its start: seconds of CPU, periods, throttled ones; and bytes that it holds."""
+    """What a container has used since its start."""
 
-    cpu: float
+    cpu: float  # seconds
     periods: int
-    throttled: int
-    memory: float
-    cores: int
+    throttled: int  # periods
+    memory: float  # bytes that it holds now
 
 
-def run_options(pod: Mapping[str, Any], container: Mapping[str, Any], settings: Mapping[str, str]) -> list[str]:
-    """The options of `docker run` for a container of a pod: its user, rights, writable folders and settings."""
+def run_options(pod: Container, container: Container, settings: Mapping[str, str]) -> list[str]:
+    """The options of `docker run` for a container as in its pod."""
     context = {**(pod.get("securityContext") or {}), **(container.get("securityContext") or {})}
     options = ["--network", "none", "--no-healthcheck", *LOGS]
     if "runAsUser" in context:
@@ -52,12 +53,12 @@ def run_options(pod: Mapping[str, Any], container: Mapping[str, Any], settings: 
         options += ["--read-only"]
     if context.get("allowPrivilegeEscalation") is False:
         options += ["--security-opt", "no-new-privileges"]
+    empty = [volume["name"] for volume in items(pod, "volumes") if "emptyDir" in volume]
+    mounts = [mount["mountPath"] for mount in items(container, "volumeMounts") if mount["name"] in empty]
     for capability in at(context, "capabilities", "drop") or ():
-        options += ["--cap-drop", str(capability)]
-    empty = {volume["name"] for volume in pod.get("volumes") or () if "emptyDir" in volume}
-    for mount in container.get("volumeMounts") or ():
-        if mount["name"] in empty:
-            options += ["--tmpfs", str(mount["mountPath"])]
+        options += ["--cap-drop", capability]
+    for mount in mounts:
+        options += ["--tmpfs", mount]
     for key, value in settings.items():
         options += ["--env", f"{key}={value}"]
     return options
@@ -74,18 +75,18 @@ def running(image: str, options: list[str], limits: tuple[float | None, float], 
     """A server that is ready.
 
     Raises:
-        SizeError: there is no such image, the engine refuses the container, or the server does not become ready.
+        UserError: there is no such image, the engine refuses the container, or the server does not become ready.
     """
     name = f"size-{uuid.uuid4().hex[:12]}"
     engine = local_engine()
     if docker("image", "inspect", image).returncode:
-        raise SizeError(f"there is no image {image} on this machine: `make image`, or say which with IMAGE=")
+        raise UserError(f"there is no image {image} on this machine: `make image`, or say which with IMAGE=")
     try:
         command = ("run", "--detach", "--pull", "never", "--name", name, *options, *limit_options(*limits), image)
         with uninterrupted():
             started, done = time.monotonic(), docker(*command)
         if done.returncode:
-            raise SizeError(f"docker does not start the server: {first_line(done.stderr)}")
+            raise UserError(f"docker does not start the server: {first_line(done.stderr)}")
         with beside(name, image) as load:
             server = Server(name, engine, limits, port, load)
             wait_until_ready(server, started)
@@ -114,29 +115,24 @@ def beside(name: str, image: str) -> Iterator[subprocess.Popen[str]]:
 
 @dataclass
 class Server:
-    """A server in a container, and the load beside it.
-
-    Attributes:
-        ready: seconds from its start until it was ready.
-        most: the most bytes that were seen in use.
-    """
+    """A server in a container, and the load beside it."""
 
     name: str
-    engine: str
+    engine: str  # the socket of Docker
     limits: tuple[float | None, float]
     port: int
     load: subprocess.Popen[str]
-    ready: float = 0.0
-    most: float = 0.0
+    ready: float = 0.0  # seconds from its start until it was ready
+    most: float = 0.0  # the most bytes that were seen in use
     _ended: threading.Event = field(default_factory=threading.Event)
 
     def ask(self, path: str, **command: Any) -> dict[str, Any]:
         """What the load answers to a command.
 
         Raises:
-            SizeError: the server or the load has ended.
+            UserError: the server or the load has ended.
         """
-        assert self.load.stdin and self.load.stdout
+        assert self.load.stdin and self.load.stdout and self.load.stderr
         try:
             self.load.stdin.write(json.dumps({"path": path, "port": self.port} | command) + "\n")
             self.load.stdin.flush()
@@ -145,7 +141,8 @@ class Server:
             line = ""
         self.check()
         if not line:
-            raise SizeError(f"the load ended beside the server: {rest(self.load.stderr)}")
+            error = self.load.stderr.read().strip().rpartition("\n")[2]
+            raise UserError(f"the load ended beside the server: {error}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -153,19 +150,19 @@ class Server:
         """The server still runs.
 
         Raises:
-            SizeError: it does not; with the last thing that it said.
+            UserError: it does not; with the last line of its logs.
         """
         done = docker("container", "inspect", self.name)
         state = json.loads(done.stdout)[0]["State"] if not done.returncode else {}
         if state.get("Running"):
             return
-        said = last_line(self.name)
-        if state.get("OOMKilled") or state.get("ExitCode") == 137:
-            raise SizeError(
-                f"the server was killed: {memory_text(self.limits[1])} are too little memory; give it more with "
-                f"ARGS='--memory ...'{said}"
+        code, log = state.get("ExitCode", "unknown"), last_log(self.name)
+        if state.get("OOMKilled") or code == 137:
+            raise UserError(
+                f"the server was killed: {memory_text(self.limits[1])} of memory are not enough; give it more with "
+                f"ARGS='--memory ...'{log}"
             )
-        raise SizeError(f"the server ended with code {state.get('ExitCode', 'unknown')}{said}")
+        raise UserError(f"the server ended with code {code}{log}")
 
     def use(self) -> Use:
         """What it has used up to now."""
@@ -184,17 +181,15 @@ class Server:
 
     def _watch(self) -> None:
         while not self._ended.wait(SAMPLE):
-            try:
+            with suppress(UserError):
                 self.most = max(self.most, self.use().memory)
-            except SizeError:
-                continue
 
 
 def wait_until_ready(server: Server, started: float) -> None:
     """Until `/readyz` answers 200.
 
     Raises:
-        SizeError: the server ended, or it takes too long; with the reason that it gives.
+        UserError: the server ended, or it takes too long; with the reason that it gives.
     """
     reason = ""
     while time.monotonic() < started + READY_SECONDS:
@@ -206,16 +201,16 @@ def wait_until_ready(server: Server, started: float) -> None:
         if answer["status"] and "loading" not in reason:
             break
         time.sleep(POLL)
-    said = f": {detail(reason)}" if reason else last_line(server.name)
-    raise SizeError(f"the server was not ready after {server.ready:.0f} s{said}")
+    why = f": {field_of(reason, 'detail')}" if reason else last_log(server.name)
+    raise UserError(f"the server was not ready after {server.ready:.0f} s{why}")
 
 
-def detail(body: str) -> str:
-    """The reason in an answer."""
+def field_of(text: str, key: str) -> str:
+    """A field of an object in JSON; else the text itself."""
     try:
-        return str(json.loads(body)["detail"])
+        return str(json.loads(text)[key])[:SHOWN]
     except (ValueError, KeyError, TypeError):
-        return body[:SHOWN]
+        return text[:SHOWN]
 
 
 # --- the engine
@@ -225,62 +220,47 @@ def docker(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a Docker command; Ctrl-C does not reach it.
 
     Raises:
-        SizeError: Docker is not there, or does not answer.
+        UserError: Docker is not there, or does not answer.
     """
     try:
         return subprocess.run(
             ["docker", *arguments], capture_output=True, text=True, timeout=COMMAND_SECONDS, start_new_session=True
         )
     except FileNotFoundError:
-        raise SizeError("docker is not installed, or not on the PATH") from None
+        raise UserError("docker is not installed, or not on the PATH") from None
     except subprocess.TimeoutExpired:
-        raise SizeError(f"`docker {arguments[0]}` did not answer in {COMMAND_SECONDS} s") from None
+        raise UserError(f"`docker {arguments[0]}` did not answer in {COMMAND_SECONDS} s") from None
 
 
 def local_engine() -> str:
     """The socket of the engine that `docker` talks to.
 
     Raises:
-        SizeError: it does not run, or on another machine.
+        UserError: it does not run, or on another machine.
     """
-    context = docker("context", "inspect")
-    found = json.loads(context.stdout or "[]")
-    address = str(at(found[0], "Endpoints", "docker", "Host") or "") if found else ""
-    if address.partition("://")[0] != "unix":
-        raise SizeError(f"docker talks to {address or 'no engine'}: measuring needs an engine with a socket here")
+    address = docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}").stdout.strip()
+    if not address.startswith("unix://"):
+        raise UserError(f"docker talks to {address or 'no engine'}: measuring needs an engine with a socket here")
     if (done := docker("version")).returncode:
-        raise SizeError(f"docker does not run: {first_line(done.stderr)}")
-    return address.partition("://")[2]
-
-
-class Engine(http.client.HTTPConnection):
-    """HTTP over a socket of this machine."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("engine", timeout=COMMAND_SECONDS)
-        self.path = path
-
-    def connect(self) -> None:
-        """Open the socket."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
+        raise UserError(f"docker does not run: {first_line(done.stderr)}")
+    return address.removeprefix("unix://")
 
 
 def stats(engine: str, name: str) -> dict[str, Any]:
     """What the engine tells of a container, at once.
 
     Raises:
-        SizeError: it does not.
+        UserError: it does not.
     """
-    connection = Engine(engine)
+    connection = http.client.HTTPConnection("engine")
     try:
-        connection.request("GET", f"/containers/{name}/stats?stream=false&one-shot=true")
-        answer: dict[str, Any] = json.loads(connection.getresponse().read())
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection.sock:
+            connection.sock.settimeout(COMMAND_SECONDS)
+            connection.sock.connect(engine)
+            connection.request("GET", f"/containers/{name}/stats?stream=false&one-shot=true")
+            answer: dict[str, Any] = json.loads(connection.getresponse().read())
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise SizeError(f"docker tells nothing of the container's use: {error}") from None
-    finally:
-        connection.close()
+        raise UserError(f"docker does not tell what the container uses: {error}") from None
     return answer
 
 
@@ -297,7 +277,6 @@ def use_of(told: Mapping[str, Any]) -> Use:
         throttling.get("periods", 0),
         throttling.get("throttled_periods", 0),
         max(memory.get("usage", 0) - reclaimable, 0),
-        at(told, "cpu_stats", "online_cpus") or 0,
     )
 
 
@@ -312,31 +291,15 @@ def uninterrupted() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
 
 
-def last_line(name: str) -> str:
-    """The last thing that a container said, to put behind a sentence."""
+def last_log(name: str) -> str:
+    """The last line of a container's logs, to put behind a sentence."""
     done = docker("logs", "--tail", "5", name)
-    lines = [line.strip() for line in f"{done.stdout}\n{done.stderr}".splitlines() if line.strip()]
-    if done.returncode or not lines:
-        return ""
-    try:
-        said = str(json.loads(lines[-1])["message"])
-    except (ValueError, KeyError, TypeError):
-        said = lines[-1]
-    return f"; it said last: {said[:SHOWN]}"
+    lines = f"{done.stdout}\n{done.stderr}".split("\n") if not done.returncode else []
+    found = next((line for line in reversed(lines) if line.strip()), "")
+    return f"; its last log line: {field_of(found.strip(), 'message')}" if found else ""
 
 
 def first_line(text: str) -> str:
     """The first line that says something, without Docker's own beginning."""
     line = next((line.strip() for line in text.splitlines() if line.strip()), "it said nothing")
     return line.removeprefix("docker: ").removeprefix("Error response from daemon: ")
-
-
-def rest(stream: IO[str] | None) -> str:
-    """The last line of what is left in a stream."""
-    lines = stream.read().split("\n") if stream else []
-    return next((line for line in reversed(lines) if line.strip()), "it said nothing")
-
-
-def limits_text(cpu: float | None, memory: float) -> str:
-    """Limits for people."""
-    return f"{f'{cpu_text(cpu)} CPU' if cpu else 'no CPU limit'}, {memory_text(memory)}"

@@ -1,4 +1,4 @@
-"""Values of a YAML file, changed in place: comments, quotes, line ends and layout stay as they are."""
+"""Values of a YAML file, changed in place: comments, types, line ends and layout stay as they are."""
 
 from __future__ import annotations
 
@@ -9,36 +9,37 @@ import yaml
 
 from tabserve.errors import UserError
 
-Place = tuple[str | int, ...]  # the number of a document from 0, then the keys and positions that lead to a value
-
-
-class LayoutError(UserError):
-    """A file is not laid out as expected."""
+Place = tuple[str | int, ...]  # the number of a document from 0, then keys and positions
 
 
 def replaced(text: str, values: Mapping[Place, str]) -> str:
     """The text with other values.
 
     Raises:
-        LayoutError: a value is missing, or something else would change with it.
+        UserError: a value is missing, or something else would change with it.
     """
     with suppress(yaml.YAMLError):
         nodes, after = scalars(text), text
         for place in sorted(values.keys() & nodes.keys(), key=lambda place: -nodes[place].start_mark.index):
             start, end = nodes[place].start_mark.index, nodes[place].end_mark.index
-            quote = text[start] if text[start] in "'\"" else ""
+            quote = text[start] if text[start] in "'\"" else _quote(nodes[place], values[place])
             after = f"{after[:start]}{quote}{values[place]}{quote}{after[end:]}"
         wanted = {**{place: node.value for place, node in nodes.items()}, **values}
         if {place: node.value for place, node in scalars(after).items()} == wanted:
             return after
     places = " and ".join(".".join(map(str, place[1:])) for place in values)
-    raise LayoutError(f"{places} cannot be changed in place: change it by hand")
+    raise UserError(f"{places} cannot be changed in place: change it by hand")
 
 
 def scalars(text: str) -> dict[Place, yaml.ScalarNode]:
     """The single values of all documents."""
     documents = enumerate(yaml.compose_all(text, yaml.SafeLoader))
     return {place: node for number, document in documents for place, node in _scalars(document, (number,))}
+
+
+def _quote(before: yaml.ScalarNode, after: str) -> str:
+    """Quotes where the value was text and would be a number without them: `250m` becomes `"1"`."""
+    return '"' if before.tag == "tag:yaml.org,2002:str" and not isinstance(yaml.safe_load(after), str) else ""
 
 
 def _scalars(node: yaml.Node, place: Place) -> Iterator[tuple[Place, yaml.ScalarNode]]:

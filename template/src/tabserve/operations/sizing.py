@@ -24,71 +24,46 @@ FULL = 0.9  # the share of a limit from which it holds the server back
 SPARE_CPU, SPARE_MEMORY = 1.1, 1.3
 CPU_STEP, LIMIT_STEP, MEMORY_STEP, LEAST_MEMORY = 0.05, 0.1, 16 * MEBI, 64 * MEBI
 TOLERANCE = 1.1  # what the use may be above the target before an autoscaler adds a pod
+LABELS = ("requests.cpu", "limits.cpu", "requests and limits.memory", "averageUtilization of cpu")
 LEAST_SHARE = 50  # per cent: below, the autoscaler would follow noise
-
-
-class SizeError(Exception):
-    """What went wrong, in one line."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One load and what it did.
-
-    Attributes:
-        name: the load, for people.
-        served: requests a second that were answered with 200.
-        p50: seconds, of all requests, from when they were due.
-        p99: the same.
-        cores: of CPU that were used.
-        throttled: the share of periods in which the server reached its CPU limit.
-        refused: answers with 503.
-        failed: other answers, and requests without any.
-        own: cores that the load itself used.
-        idle: cores of the machine that nobody used.
-    """
+    """One load and what it did; seconds count from when a request was due."""
 
     name: str
-    served: float
+    served: float  # requests/s that were answered with 200
     p50: float = 0.0
     p99: float = 0.0
-    cores: float = 0.0
-    throttled: float = 0.0
-    refused: int = 0
-    failed: int = 0
-    own: float = 0.0
-    idle: float = math.inf
+    cores: float = 0.0  # that the server used
+    throttled: float = 0.0  # the share of periods at the CPU limit
+    refused: int = 0  # answers with 503
+    failed: int = 0  # other answers, or none
+    own: float = 0.0  # cores of the load itself
+    idle: float = math.inf  # cores that nobody used
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the manifests say of one pod: cores, bytes, and the per cent of the CPU request that are aimed at."""
+    """What the manifests say of one pod, in cores and bytes."""
 
     cpu_request: float
     cpu_limit: float | None
     memory: float
-    share: int | None
+    share: int | None  # the autoscaler's target in per cent of the CPU request
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Everything that was measured.
+    """Everything that was measured."""
 
-    Attributes:
-        saturating: loads with more and more connections.
-        steady: loads at a rate, with more and more of it.
-        lists: a load of long lists.
-        memory: the most bytes that were in use.
-        limits: what the server was loaded at.
-        threads: of an inference.
-    """
-
-    saturating: Sequence[Stage]
-    steady: Sequence[Stage]
-    lists: Stage
-    memory: float
-    limits: Sizes
-    threads: int = 1
+    saturating: Sequence[Stage]  # more and more connections
+    steady: Sequence[Stage]  # at a rate, with more and more of it
+    lists: Stage  # of many rows
+    memory: float  # the most bytes that were in use
+    limits: Sizes  # of the server
+    threads: int = 1  # of an inference
 
     @property
     def busiest(self) -> Stage:
@@ -103,30 +78,21 @@ class Measured:
 
 @dataclass(frozen=True)
 class Proposal:
-    """What to request, and why.
-
-    Attributes:
-        target: requests a second of one pod that the autoscaler holds.
-        peak: requests a second that it still serves well.
-        reasons: of each of the sizes, by its name.
-        notes: what else the measurements say.
-    """
+    """What to request, and why."""
 
     sizes: Sizes
-    target: float
-    peak: float
-    reasons: Mapping[str, str] = field(default_factory=dict)
+    target: float  # requests/s that the autoscaler holds
+    peak: float  # requests/s that a pod still serves well
+    reasons: Mapping[str, str] = field(default_factory=dict)  # by label
     notes: Sequence[str] = ()
 
 
 def stage(name: str, told: Mapping[str, Any], cores: float, throttled: float) -> Stage:
     """A stage from what `load.summary` tells."""
     statuses = {int(status): count for status, count in told["statuses"].items()}
-    good, refused = statuses.pop(200, 0), statuses.pop(503, 0)
-    served = good / told["seconds"]
-    failed = sum(statuses.values())
-    seen = (told["p50"], told["p99"], cores, throttled, refused, failed, told["own"], told["idle"])
-    return Stage(name, served, *seen)
+    served, refused = statuses.pop(200, 0) / told["seconds"], statuses.pop(503, 0)
+    failed, seen = sum(statuses.values()), {key: told[key] for key in ("p50", "p99", "own", "idle")}
+    return Stage(name, served, cores=cores, throttled=throttled, refused=refused, failed=failed, **seen)
 
 
 # --- reading the measurements
@@ -163,9 +129,8 @@ def calmest(steady: Sequence[Stage]) -> Stage:
 
 def highest_good(steady: Sequence[Stage]) -> Stage | None:
     """The highest steady load that was served well."""
-    return max(
-        (each for each in steady if not trouble(each, calmest(steady))), key=lambda each: each.served, default=None
-    )
+    good = [each for each in steady if not trouble(each, calmest(steady))]
+    return best(good) if good else None
 
 
 def cores_at(load: float, steady: Sequence[Stage]) -> float:
@@ -181,11 +146,7 @@ def cores_at(load: float, steady: Sequence[Stage]) -> float:
 
 
 def propose(measured: Measured, peak: Stage, target: float | None = None) -> Proposal:
-    """What to request of a pod whose peak is this load.
-
-    Args:
-        target: the load that the autoscaler should hold, where it is asked for.
-    """
+    """What to request of a pod with this peak, and with this load as the autoscaler's target."""
     held, load = (peak.served / ROOM, peak.served) if target is None else (target, target * ROOM)
     used = cores_at(held, measured.steady)
     limit, why_limit = cpu_limit(measured)
@@ -193,18 +154,19 @@ def propose(measured: Measured, peak: Stage, target: float | None = None) -> Pro
     limit = limit and max(limit, request)
     share = utilization(measured, min(used, peak.cores / TOLERANCE), request)
     memory = max(up(measured.memory * SPARE_MEMORY, MEMORY_STEP), LEAST_MEMORY)
-    most = "the most that a pod should serve" if target is None else f"{ROOM - 1:.0%} more than is asked for"
-    reasons = {
-        "cpu_request": f"{peak.cores:.3f} cores at {per_second(load)} requests/s, {most}",
-        "cpu_limit": why_limit,
-        "memory": f"{measured.memory / MEBI:.0f} Mi at most, and {SPARE_MEMORY - 1:.0%} more",
-        "share": f"{used:.2f} cores at {per_second(held)} requests/s; {ROOM - 1:.0%} more may come while pods start",
-    }
-    return Proposal(Sizes(request, limit, memory, share), held, load, reasons, list(notes(measured, peak)))
+    most = "the most that a pod should serve" if target is None else f"{ROOM - 1:.0%} more than the target"
+    reasons = (
+        f"{peak.cores:.3f} cores at {per_second(load)} requests/s, {most}",
+        why_limit,
+        f"{measured.memory / MEBI:.0f} Mi at most, and {SPARE_MEMORY - 1:.0%} more",
+        f"{used:.2f} cores at {per_second(held)} requests/s; {ROOM - 1:.0%} more may come while pods start",
+    )
+    sizes = Sizes(request, limit, memory, share)
+    return Proposal(sizes, held, load, dict(zip(LABELS, reasons, strict=True)), notes(measured, peak))
 
 
 def utilization(measured: Measured, used: float, request: float) -> int:
-    """The autoscaler's target in per cent of the request; not less than `LEAST_SHARE` where the pod can do that."""
+    """The autoscaler's target in per cent of the request, not below `LEAST_SHARE` if the pod can use that."""
     most = max(each.cores for each in measured.steady if each.served) / TOLERANCE
     least = min(LEAST_SHARE, math.floor(100 * most / request))
     return max(math.floor(round(100 * used / request, 6)), least, 1)
@@ -226,21 +188,19 @@ def cpu_limit(measured: Measured) -> tuple[float | None, str]:
 def notes(measured: Measured, peak: Stage) -> list[str]:
     """What else should be known."""
     top, limit = best(measured.saturating), measured.limits.cpu_limit
-    found = []
-    if why := trouble(peak, calmest(measured.steady)):
-        found.append(
-            f"no load was served well: {why}; try more CPU (ARGS='--cpus 2'), a quicker model, a quieter machine"
-        )
+    why, found = trouble(peak, calmest(measured.steady)), []
+    if why:
+        found += [f"no load was served well: {why}; try more CPU (--cpus 2) or a faster model"]
     if limit and top.throttled > THROTTLED:
-        found.append(
+        found += [
             f"at saturation the CPU limit throttled {top.throttled:.0%} of the periods: a higher one carries more"
-        )
+        ]
     elif measured.starved or top.own >= FULL:
-        found.append("the machine, not the server, was at its limit: one with more cores and less to do shows more")
+        found += ["the machine, not the server, was at its limit: use one with more cores"]
     elif top.cores < FULL / 2 * min(limit or 1.0, 1.0):
-        found.append(f"at saturation only {top.cores:.2f} cores were used: CPU says little of the load")
+        found += [f"at saturation only {top.cores:.2f} cores were used: CPU says little of the load"]
     if measured.memory >= FULL * measured.limits.memory:
-        found.append("memory was nearly full: load it again with more of it, ARGS='--memory ...'")
+        found += ["memory was nearly full: load it again with more of it, --memory ..."]
     return found
 
 
@@ -265,7 +225,12 @@ def cpu_text(cores: float) -> str:
 
 def memory_text(size: float) -> str:
     """Bytes as Kubernetes writes them."""
-    for unit, name in ((1024 * MEBI, "Gi"), (MEBI, "Mi")):
-        if size % unit == 0:
-            return f"{size / unit:.0f}{name}"
-    return f"{size:.0f}"
+    units = (("Gi", 1024 * MEBI), ("Mi", MEBI), ("", 1))
+    return next(f"{size / unit:.0f}{name}" for name, unit in units if size % unit == 0 or unit == 1)
+
+
+def texts(sizes: Sizes) -> dict[str, str | None]:
+    """Sizes as they are written, by label; None where there is none."""
+    limit = None if sizes.cpu_limit is None else cpu_text(sizes.cpu_limit)
+    share = None if sizes.share is None else str(sizes.share)
+    return dict(zip(LABELS, (cpu_text(sizes.cpu_request), limit, memory_text(sizes.memory), share), strict=True))

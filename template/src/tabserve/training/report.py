@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import html
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -123,35 +123,27 @@ def _confusion(axes: Axes, outcome: Outcome, contract: Contract) -> None:
         axes.tick_params("x", rotation=90)
 
 
-def _curves(axes: Axes, outcome: Outcome, contract: Contract, kind: str) -> None:
+def _curves(axes: Axes, outcome: Outcome, contract: Contract, title: str) -> None:
     """One curve for the positive class of a binary target, else one for each class."""
     probabilities = outcome.pipeline.predict_proba(outcome.held_out.matrix)
     classes = [1] if len(contract.classes) == 2 else range(min(len(contract.classes), SHOWN_CLASSES))
+    draw, x, y = CURVES[title]
     for position in classes:
         truth = outcome.held_out.target == position
         if truth.any() and not truth.all():
-            _curve(axes, kind, truth, probabilities[:, position], label_text(contract.classes[position]))
-    axes.set_title({"roc": "ROC", "precision-recall": "Precision and recall", "calibration": "Calibration"}[kind])
-    axes.set_xlim(-0.02, 1.02)
-    axes.set_ylim(-0.02, 1.02)
+            draw(truth, probabilities[:, position], name=label_text(contract.classes[position]), ax=axes)
+    if title == "ROC":
+        axes.axline((0, 0), slope=1, color="#999", linestyle=":", linewidth=1)
+    axes.set(title=title, xlabel=x, ylabel=y, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.legend(fontsize=7)
 
 
-def _curve(axes: Axes, kind: str, truth: NDArray[Any], probability: NDArray[Any], label: str) -> None:
-    if kind == "roc":
-        x, y, _ = metrics.roc_curve(truth, probability)
-        axes.set(xlabel="False positive rate", ylabel="True positive rate")
-        label = f"{label} (AUC {metrics.roc_auc_score(truth, probability):.3f})"
-    elif kind == "precision-recall":
-        y, x, _ = metrics.precision_recall_curve(truth, probability)
-        axes.set(xlabel="Recall", ylabel="Precision")
-        label = f"{label} (AP {metrics.average_precision_score(truth, probability):.3f})"
-    else:
-        y, x = calibration.calibration_curve(truth, probability, n_bins=10, strategy="quantile")
-        axes.set(xlabel="Mean predicted probability", ylabel="Share of positives")
-    axes.plot(x, y, marker="o" if kind == "calibration" else None, markersize=3, label=label)
-    if kind != "precision-recall":
-        axes.plot([0, 1], [0, 1], color="#999", linestyle=":", linewidth=1)
+_calibration = functools.partial(calibration.CalibrationDisplay.from_predictions, n_bins=10, strategy="quantile")
+CURVES = {
+    "ROC": (metrics.RocCurveDisplay.from_predictions, "False positive rate", "True positive rate"),
+    "Precision and recall": (metrics.PrecisionRecallDisplay.from_predictions, "Recall", "Precision"),
+    "Calibration": (_calibration, "Mean predicted probability", "Share of positives"),
+}
 
 
 def _residuals(axes: Axes, outcome: Outcome, kind: str) -> None:
@@ -181,24 +173,23 @@ def page(outcome: Outcome, contract: Contract, seed: int, name: str) -> str:
     main = main_score(contract.task, outcome.scores)
     figures = [figure(_importance, drops, main, height=1.2 + 0.22 * min(len(drops), SHOWN_FEATURES))]
     if contract.task == "classification":
-        curves = [figure(_curves, outcome, contract, kind) for kind in ("roc", "precision-recall", "calibration")]
+        curves = [figure(_curves, outcome, contract, title) for title in CURVES]
         figures = [figure(_confusion, outcome, contract), *curves, *figures]
     else:
         kinds = ("actual_vs_predicted", "residual_vs_predicted")
         figures = [*(figure(_residuals, outcome, kind) for kind in kinds), *figures]
-    title = f"{name}: {contract.target}"
+    note = (
+        f"{contract.task} · learned from {outcome.train_rows:,} rows, scored on {outcome.parity.rows:,} held-out rows"
+        f" · the exported model agrees with the pipeline to {outcome.parity.difference:.1e}"
+    )
     body = [
-        f"<h1>{html.escape(title)}</h1>",
-        f'<p class="note">{contract.task} &middot; learned from {outcome.train_rows:,} rows, scored on '
-        f"{outcome.parity.rows:,} held-out rows &middot; the exported model agrees with the pipeline to "
-        f"{outcome.parity.difference:.1e}</p>",
         _facts(outcome, contract, seed),
         "<h2>Scores</h2>",
         _scores_table(outcome.scores, outcome.baseline),
         f'<h2>Plots</h2><div class="plots">{"".join(figures)}</div>',
         f'<h2>Columns</h2><div class="wide">{_columns_table(contract)}</div>',
     ]
-    return document(title, body)
+    return document(f"{name}: {contract.target}", note, body)
 
 
 def _facts(outcome: Outcome, contract: Contract, seed: int) -> str:
