@@ -47,3 +47,14 @@ def test_github_workflows_are_safe(render: Render) -> None:
 
 def test_the_template_is_linted_in_place() -> None:
     run(sys.executable, "tools/lint_template.py", cwd=ROOT)
+
+
+POSIX = ("import fcntl", "from os import killpg", "import os; os.system('ls')", "import signal; signal.SIGKILL")
+SHELL = "import subprocess; subprocess.run('ls', shell=True)"
+
+
+@pytest.mark.parametrize("code", [*POSIX, SHELL])
+def test_what_windows_does_not_have_is_refused(code: str, tmp_path: Path) -> None:
+    (tmp_path / "task.py").write_text(f"{code}\n")
+    command = (str(BIN / "ruff"), "check", "--no-cache", "--config", str(ROOT / "tools/windows.toml"), str(tmp_path))
+    assert "Found " in run(*command, cwd=tmp_path, code=1)

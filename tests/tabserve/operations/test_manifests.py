@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from tabserve.operations.manifests import Manifests, items, quantity, read, settings_of, suggestion
+from tabserve.errors import suggestion
+from tabserve.operations.manifests import Manifests, items, quantity, read, settings_of
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import sys
 from collections import Counter
@@ -115,12 +114,6 @@ def name(document: Document) -> str:
 def twice(values: Iterable[Hashable]) -> list[Hashable]:
     """The values that occur more than once."""
     return [value for value, count in Counter(values).items() if count > 1]
-
-
-def suggestion(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """`; did you mean ...?` where a known word is similar."""
-    found = difflib.get_close_matches(word, known, n=1, cutoff=cutoff)
-    return f"; did you mean {found[0]}?" if found else ""
 
 
 def quantity(value: Any) -> float | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-from tabserve.errors import UserError
-from tabserve.operations.manifests import SERVER, Manifests, Pod, at, items, label, quantity, settings_of, suggestion
+from tabserve.errors import UserError, suggestion
+from tabserve.operations.manifests import SERVER, Manifests, Pod, at, items, label, quantity, settings_of
 from tabserve.operations.pod_rules import PRESENT, Container, Fields, wrong_fields
 from tabserve.settings import ServeSettings, load
 

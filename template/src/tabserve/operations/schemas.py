@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tabserve.operations.manifests import Document, label, suggestion
+from tabserve.errors import suggestion
+from tabserve.operations.manifests import Document, label
 
 # API groups of Kubernetes itself; there are no schemas for kinds of other groups, such as ServiceMonitor.
 BUILT_IN = re.compile(r"(([a-z]+|[a-z]+(\.authorization|\.apiserver)?\.k8s\.io)/)?v\w+")
