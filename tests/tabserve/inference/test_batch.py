@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from tabserve.contract import schema
 from tabserve.contract.encoding import encode_rows, encode_table
-from tabserve.contract.model import ISO_MOMENT, Column, Contract, prediction_columns
+from tabserve.contract.model import ISO_TIMESTAMP, Column, Contract, prediction_columns
 from tabserve.contract.schema import json_row
 from tabserve.discovery import infer
 from tabserve.errors import UserError
@@ -227,7 +227,7 @@ COLUMNS = {
     "y": Column(role="target", type="number"),
 }
 CONTRACT = Contract(version=1, data="x.csv", task="regression", columns=COLUMNS)
-MOMENTS = st.from_regex(rf"\A(?:{ISO_MOMENT})\Z") | st.sampled_from(
+MOMENTS = st.from_regex(rf"\A(?:{ISO_TIMESTAMP})\Z") | st.sampled_from(
     [
         *("", "2020-13-01", "01.02.2020", "10:00", "24-1-1", "2024-1-1", "0000-01-01", "1704067200"),
         *("2024-01-01T10:00Z", "2024-01-01t10:00:00.123456789z", "2024-01-01 00:00:00", "2024-01-01T02:00:00+02:00"),

@@ -151,13 +151,13 @@ def test_addresses_that_lead_nowhere(address: str, message: str) -> None:
         (
             "t.csv",
             "stadt\nKöln\nGörlitz\nLüneburg\n".encode() + b"M\xfcnchen\n",
-            "but for 1 bytes, the first in line 5",
+            "except for 1 bytes, the first in line 5",
         ),
         ("t.csv", b"<!DOCTYPE html><html></html>", "is a web page"),
-        ("t.csv.gz", gzip.compress(CSV.encode())[:40], "cannot be unpacked: Compressed file ended"),
-        ("t.csv.xz", lzma.compress(CSV.encode())[:-20] + bytes(20), "cannot be unpacked"),
+        ("t.csv.gz", gzip.compress(CSV.encode())[:40], "cannot be decompressed: Compressed file ended"),
+        ("t.csv.xz", lzma.compress(CSV.encode())[:-20] + bytes(20), "cannot be decompressed"),
         ("t.zip", b"PK\x03\x04" + bytes(60), "cannot be read"),
-        ("t.jsonl", b'{"a": NaN}\n', "NaN and Infinity are no JSON, write null"),
+        ("t.jsonl", b'{"a": NaN}\n', "NaN and Infinity are not valid JSON, write null"),
         ("t.xlsx", CSV.encode(), "cannot be read as Excel"),
         ("t.parquet", CSV.encode(), "cannot be read as Parquet"),
         ("t.jsonl", b'{"a": 1}\n{"a"\n', "cannot be read as JSON lines"),
@@ -185,7 +185,7 @@ def test_a_sample_is_exact_and_in_order(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_pipe_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "t.csv")
-    with pytest.raises(UserError, match="is no file but a pipe"):
+    with pytest.raises(UserError, match="is a pipe or a device, not a file"):
         reader.read(tmp_path / "t.csv")
 
 
@@ -213,5 +213,5 @@ def test_odd_names_in_parquet(tmp_path: Path) -> None:
 def test_separators_are_told() -> None:
     assert dialect.remarks(dialect.Dialect(";", 2, ["a"]), "t.csv") == [
         "t.csv: semicolons separate the columns",
-        "t.csv: 2 lines above the header are left out",
+        "t.csv: 2 lines above the header are skipped",
     ]
