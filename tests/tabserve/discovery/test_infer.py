@@ -8,7 +8,7 @@ import pytest
 from tabserve.contract.model import COMMA, POINT, Column, Task
 from tabserve.discovery import infer
 from tabserve.discovery.features import feature
-from tabserve.discovery.formats import Habits
+from tabserve.discovery.formats import Conventions
 from tabserve.errors import UserError
 from tabserve.tables import reader
 from tabserve.tables.casting import typed_column
@@ -278,9 +278,9 @@ def test_spelled_numbers(tmp_path: Path, values: list[str], expected: tuple[str 
 def test_other_columns_decide_what_is_ambiguous() -> None:
     thousands, days = pl.Series("x", ["1.234", "5.678"] * 9), pl.Series("x", ["01/02/2024", "03/04/2024"] * 9)
     assert feature(thousands).format is None
-    assert feature(thousands, Habits(comma=True)).format == COMMA
+    assert feature(thousands, Conventions(comma=True)).format == COMMA
     assert feature(days).format == "%d/%m/%Y"
-    assert feature(days, Habits(month_first=True)).format == "%m/%d/%Y"
+    assert feature(days, Conventions(month_first=True)).format == "%m/%d/%Y"
 
 
 def test_a_day_above_12_says_which_number_is_the_month() -> None:
@@ -296,7 +296,7 @@ def test_a_number_of_eight_digits_may_be_a_day() -> None:
 def test_words_among_numbers_are_missing_values(tmp_path: Path) -> None:
     found = column(tmp_path, ["error", *(f"{i % 9}.5" for i in range(60))])
     assert (found.na_values, found.missing) == (("error",), True)
-    assert "'error' in 1 rows taken as missing" in found.reason
+    assert "'error' in 1 rows read as missing" in found.reason
 
 
 def test_a_target_that_is_spelled_in_many_ways(tmp_path: Path) -> None:
