@@ -29,10 +29,7 @@ def writable(path: Path) -> Iterator[None]:
 def write_atomically(contents: Mapping[Path, bytes]) -> None:
     """Write all files beside their paths, then rename them: readers see old files or new ones, never half of one.
 
-    Nothing is renamed before everything is written, so a full disk changes nothing.
-
-    Raises:
-        UserError: a folder or a file cannot be written.
+    Nothing is renamed before everything is written, so a full disk changes nothing. Raises `UserError`.
     """
     with ExitStack() as cleanup:
         written = {}

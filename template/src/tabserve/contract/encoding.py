@@ -90,12 +90,12 @@ def _parts(column: Column) -> tuple[str, ...]:
 
 
 def encode_rows(contract: Contract, rows: Sequence[Row]) -> Matrix:
-    """Encode rows that `schema.row_type` has validated, as float32 of shape (rows, matrix columns)."""
+    """Validated rows as float32 of shape (rows, matrix columns)."""
     return row_encoder(contract)(rows)
 
 
 def row_encoder(contract: Contract) -> Callable[[Sequence[Row]], Matrix]:
-    """`encode_rows` for one contract, with everything prepared that all requests share."""
+    """`encode_rows` for one contract, prepared once for all requests."""
     features = contract.features
     numbers = [name for name, column in features.items() if column.type in UNCHANGED]
     encoders = [(name, _encoder(column)) for name, column in features.items() if column.type not in UNCHANGED]
@@ -171,7 +171,7 @@ ENCODERS: dict[str, tuple[Callable[[Any], tuple[float, ...]], tuple[float, ...]]
 
 
 def encode_table(contract: Contract, table: pl.DataFrame) -> Matrix:
-    """Encode a table that `casting.typed` has cast to the types of the contract, as `encode_rows` encodes rows."""
+    """A typed table as float32 of shape (rows, matrix columns)."""
     matrix = np.empty((table.height, len(layout(contract).names)), dtype=np.float32)
     parts = (part for name, column in contract.features.items() for part in _table_parts(column, table[name]))
     for position, part in enumerate(parts):

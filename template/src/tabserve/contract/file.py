@@ -41,11 +41,7 @@ HEAD = """\
 
 
 def load(path: Path) -> Contract:
-    """Read and check `contract.yaml`.
-
-    Raises:
-        UserError: the file is missing, not valid YAML, or not a valid contract; the message names the line.
-    """
+    """Read and check `contract.yaml`; raises `UserError` with the line of the first error."""
     try:
         text = path.read_text(encoding="utf-8")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -93,7 +89,7 @@ def _message(error: ErrorDetails) -> str:
 
 
 def _children(node: yaml.Node | None) -> list[tuple[str, yaml.Node, yaml.Node]]:
-    """For each item of a YAML mapping or sequence: its key or position, and the nodes of its key and value."""
+    """The items of a YAML node: keys or positions, with the nodes of key and value."""
     if isinstance(node, yaml.MappingNode):
         return [(str(key.value), key, value) for key, value in node.value]
     if isinstance(node, yaml.SequenceNode):
@@ -138,7 +134,7 @@ def dump(contract: Contract) -> str:
 
 
 def _stated(column: Column) -> dict[str, Any]:
-    """The fields that differ from their defaults and those that always matter; whole numbers without a point."""
+    """The fields to write: those that differ from their defaults, or always matter."""
     stated = {name for name, field in Column.model_fields.items() if getattr(column, name) != field.default}
     if column.role != "ignored":
         stated.add("missing")
@@ -174,7 +170,7 @@ def differences(old: Contract, new: Contract) -> list[str]:
 
 
 def _change(key: str, old: Column | Contract, new: Column | Contract) -> str:
-    """What has changed in a field; of lists, which may be long and mostly equal, only the items that differ."""
+    """What has changed in a field; of long lists only the items that differ."""
     before, after = getattr(old, key), getattr(new, key)
     if before == after:
         return ""

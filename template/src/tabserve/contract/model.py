@@ -35,13 +35,21 @@ Task = Literal["classification", "regression"]
 Kind = Literal["integer", "number", "boolean", "category", "text", "date", "datetime", "time"]
 NUMERIC = ("integer", "number")
 TEMPORAL = ("date", "datetime", "time")
+FOR_TYPES = {
+    "range": NUMERIC,
+    "unit": NUMERIC,
+    "categories": ("category",),
+    "other": ("category",),
+    "format": (*NUMERIC, *TEMPORAL),
+}
+CONFIG = ConfigDict(extra="forbid", frozen=True)
 Label = StrictBool | StrictInt | StrictStr
 
 
 class Column(BaseModel):
     """One column of the table."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = CONFIG
 
     role: Literal["feature", "target", "ignored"]
     type: Kind | None = None
@@ -64,7 +72,7 @@ class Column(BaseModel):
 class Split(BaseModel):
     """How rows for evaluation are chosen, unless at random."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = CONFIG
 
     by: Literal["time", "group"]
     column: str
@@ -73,7 +81,7 @@ class Split(BaseModel):
 class Contract(BaseModel):
     """The columns of a table, in the order of the file, and the task to learn from them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = CONFIG
 
     version: Literal[1]
     data: str
@@ -106,27 +114,20 @@ class Contract(BaseModel):
 def _column_problem(column: Column) -> str | None:
     if column.role != "ignored" and column.type is None:
         return "a feature or target needs a type"
-    return _number_problem(column) or _category_problem(column) or _format_problem(column)
-
-
-def _number_problem(column: Column) -> str | None:
-    if column.type not in NUMERIC:
-        given = [name for name in ("range", "unit") if getattr(column, name) is not None]
-        return f"{given[0]} is for integer and number columns only" if given else None
+    for name, types in FOR_TYPES.items():
+        if getattr(column, name) and column.type not in types:
+            return f"{name} is for columns of type {', '.join(types)} only"
     if column.range and not -FLOAT32_MAX <= column.range[0] <= column.range[1] <= FLOAT32_MAX:
         return "range must be [lowest, highest], finite, the lowest first"
-    return None
-
-
-def _category_problem(column: Column) -> str | None:
     if column.type == "category" and column.role != "ignored" and not column.categories:
         return "a category column needs categories"
-    if column.type != "category" and (column.categories or column.other):
-        return "categories and other are for category columns only"
-    if len({type(label) is bool for label in column.categories}) > 1:
+    return _categories_problem(column.categories) or _format_problem(column)
+
+
+def _categories_problem(labels: tuple[Label, ...]) -> str | None:
+    if len({type(label) is bool for label in labels}) > 1:
         return 'categories mix booleans with others: YAML reads NO, yes and on as booleans, write "NO", "yes", "on"'
-    spellings, values = {label_text(label) for label in column.categories}, set(column.categories)
-    if min(len(spellings), len(values)) < len(column.categories):
+    if min(len(set(map(label_text, labels))), len(set(labels))) < len(labels):
         return "categories must differ from each other"
     return None
 
@@ -136,10 +137,8 @@ def _format_problem(column: Column) -> str | None:
         return None
     if column.type in NUMERIC:
         return None if column.format in (POINT, COMMA) else f"format of a number is {POINT!r} or {COMMA!r}"
-    if column.type not in TEMPORAL:
-        return "format is for date, datetime, time and number columns only"
-    unknown = re.sub(r"%[-#.]?[a-zA-Z3-9%]", "", column.format)
-    if "%" in unknown or "%" not in column.format:
+    rest = re.sub(r"%[-#.]?[a-zA-Z3-9%]", "", column.format)
+    if "%" in rest or rest == column.format:
         return "format must be a strftime format, as %d.%m.%Y"
     return None
 

@@ -9,18 +9,8 @@ import re
 from collections.abc import Callable, Container, Mapping
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    ConfigDict,
-    FailFast,
-    Field,
-    PlainValidator,
-    TypeAdapter,
-    ValidationError,
-    WithJsonSchema,
-    with_config,
-)
+import pydantic
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, TypeAdapter, WithJsonSchema
 from pydantic_core import PydanticCustomError, PydanticKnownError, from_json, to_json
 from typing_extensions import TypedDict
 
@@ -47,9 +37,9 @@ def row_type(contract: Contract, example: Row | None = None) -> Any:
     """A TypedDict with one key for each feature; any name of a column is a valid key."""
     fields = {name: _field(name, column) for name, column in contract.features.items()}
     extra: Any = {"examples": [example]} if example else {}
-    config = ConfigDict(extra="forbid", strict=True, title="Row", json_schema_extra=extra)
+    config = pydantic.ConfigDict(extra="forbid", strict=True, title="Row", json_schema_extra=extra)
     make: Any = TypedDict
-    return with_config(config)(make("Row", fields))
+    return pydantic.with_config(config)(make("Row", fields))
 
 
 def row_adapter(contract: Contract) -> TypeAdapter[Row]:
@@ -60,7 +50,7 @@ def row_adapter(contract: Contract) -> TypeAdapter[Row]:
 def rows_adapter(contract: Contract, max_rows: int | None = None) -> TypeAdapter[list[Row]]:
     """Validates a list of rows, up to the first invalid one, so that a long invalid list costs little."""
     rows: Any = list[row_type(contract)]  # type: ignore[misc]
-    return TypeAdapter(Annotated[rows, Field(min_length=1, max_length=max_rows), FailFast()])
+    return TypeAdapter(Annotated[rows, Field(min_length=1, max_length=max_rows), pydantic.FailFast()])
 
 
 def _field(name: str, column: Column) -> Any:
@@ -189,10 +179,8 @@ def json_row(contract: Contract, row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _json_value(column: Column, value: Any) -> Any:
-    if column.type == "category":
+    if value is None or column.type == "category":
         return label_of(column, value)
-    if value is None:
-        return None
     return int(value) if column.type == "integer" else value.isoformat() if column.type in TEMPORAL else value
 
 
@@ -221,7 +209,7 @@ def trimmed(body: bytes, contract: Contract, max_rows: int) -> bytes:
     return body
 
 
-def problems(error: ValidationError, limit: int = LISTED) -> list[dict[str, Any]]:
+def problems(error: pydantic.ValidationError, limit: int = LISTED) -> list[dict[str, Any]]:
     """The first errors in the format of FastAPI's 422 response.
 
     They do not include the input, which may be large, secret, or not valid JSON (NaN).

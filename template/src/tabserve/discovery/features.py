@@ -9,16 +9,8 @@ from collections.abc import Callable
 import polars as pl
 
 from tabserve.contract.model import FLOAT32_MAX, LONGEST, Column, Kind
-from tabserve.discovery.formats import (
-    PLAIN,
-    UNKNOWN,
-    Conventions,
-    NumberFormat,
-    ambiguity,
-    number_format,
-    time_format,
-    timestamp_format,
-)
+from tabserve.discovery import formats
+from tabserve.discovery.formats import PLAIN, UNKNOWN, Conventions, NumberFormat
 from tabserve.tables.parsing import BOOLEANS, booleans, numbers, texts, times, timestamps
 
 MAX_CATEGORIES = 50
@@ -38,12 +30,9 @@ UNSUPPORTED = (pl.List, pl.Array, pl.Struct, pl.Binary, pl.Duration, pl.Object)
 
 
 def feature(values: pl.Series, conventions: Conventions = UNKNOWN, sampled: bool = False) -> Column:
-    """The contract of a feature.
+    """The contract of a feature, from its values with null for missing ones.
 
-    Args:
-        values: of the column, with null for missing ones.
-        conventions: of the table, for what is ambiguous.
-        sampled: whether the values are a sample, so that there may be more categories.
+    If they are a sample, there may be more categories.
     """
     present = values.drop_nulls()
     if unusable := _unusable(present, values.len()):
@@ -83,25 +72,21 @@ def short(value: object, most: int = 60) -> str:
 
 
 def _boolean(present: pl.Series, conventions: Conventions) -> Column | None:
-    words = BOOLEANS.keys() - {"1", "0"}
-    if present.dtype != pl.Boolean and not (
-        present.dtype == pl.String and present.str.to_lowercase().is_in(list(words)).all()
-    ):
+    words = [word for word in BOOLEANS if word not in ("1", "0")]
+    is_text = present.dtype == pl.String and present.str.to_lowercase().is_in(words).all()
+    if present.dtype != pl.Boolean and not is_text:
         return None
     return Column(role="feature", type="boolean", reason=f"true in {booleans(present).to_numpy().mean():.1%}")
-
-
-# --- numbers
 
 
 def numeric(present: pl.Series, conventions: Conventions) -> tuple[NumberFormat, pl.Series] | None:
     """The format of numbers and their finite values; None if a value is not a number, or none is finite."""
     if not (present.dtype == pl.String or present.dtype.is_numeric()):
         return None
-    format = number_format(present, conventions) if present.dtype == pl.String else PLAIN
+    format = formats.number_format(present, conventions) if present.dtype == pl.String else PLAIN
     if format is None:
         return None
-    values = numbers(present, format.format, format.unit)
+    values = numbers(present, *format)
     finite = values.filter(values.abs() <= FLOAT32_MAX)
     return None if values.null_count() or finite.is_empty() else (format, finite)
 
@@ -109,23 +94,23 @@ def numeric(present: pl.Series, conventions: Conventions) -> tuple[NumberFormat,
 def _numeric(present: pl.Series, conventions: Conventions) -> Column | None:
     if (found := numeric(present, conventions)) is None:
         return None
-    format, values = found
+    (format, unit), values = found
     distinct, whole, infinite = values.n_unique(), is_whole(values), present.len() - values.len()
-    if is_constant(values):
+    if values.cast(pl.Float32).n_unique() == 1:
         return _ignored(f"constant for float32, which the model computes in: {span(values)}")
     if whole and distinct == present.len() and is_identifier(values, present.name):
         return _ignored(f"identifier-like: {distinct:,} different numbers in {present.len():,} rows")
-    if whole and format == PLAIN and CODE_NAME.search(present.name):
+    if whole and found[0] == PLAIN and CODE_NAME.search(present.name):
         return _category(texts(present), conventions, "codes, by the name of the column")
     kind: Kind = "integer" if whole else "number"
     note = f", infinite in {infinite:,} rows, which are rejected" if infinite else ""
-    written = f", written as {present[0]!r}" if format != PLAIN else ""
+    written = f", written as {present[0]!r}" if found[0] != PLAIN else ""
     return Column(
         role="feature",
         type=kind,
         range=accepted_range(values),
-        format=format.format,
-        unit=format.unit,
+        format=format,
+        unit=unit,
         reason=f"{distinct:,} different numbers, {span(values)}{note}{written}",
     )
 
@@ -153,11 +138,6 @@ def is_identifier(values: pl.Series, name: str) -> bool:
     return bool(consecutive and values.len() > MAX_CATEGORIES) or bool(ID_NAME.search(name))
 
 
-def is_constant(values: pl.Series) -> bool:
-    """Whether all numbers are the same float32."""
-    return values.cast(pl.Float32).n_unique() == 1
-
-
 def is_whole(values: pl.Series) -> bool:
     """Whether no number has a fraction."""
     return bool((values == values.floor()).all())
@@ -177,8 +157,7 @@ def _bounds(values: pl.Series) -> tuple[float, float]:
 def accepted_range(values: pl.Series) -> tuple[float, float]:
     """The range of the values, extended by its width on both sides.
 
-    It does not extend across zero; a column of 0 and 1 stays [0, 1]. The bounds are rounded outwards to two significant
-    digits of the width.
+    It does not extend across zero, and [0, 1] stays. Bounds are rounded outwards to two digits of the width.
     """
     lowest, highest = _bounds(values)
     whole = is_whole(values)
@@ -196,9 +175,6 @@ def _rounded(bound: float, unit: float, rounding: Callable[[float], int]) -> flo
     return float(f"{rounding(ratio) * unit:.12g}") if math.isfinite(ratio) else bound
 
 
-# --- dates and times
-
-
 def _compact_date(present: pl.Series, conventions: Conventions) -> Column | None:
     """Dates as 20241231, which could also be read as numbers."""
     digits = present.cast(pl.String) if present.dtype.is_integer() else present
@@ -207,32 +183,30 @@ def _compact_date(present: pl.Series, conventions: Conventions) -> Column | None
 
 
 def _temporal(present: pl.Series, conventions: Conventions) -> Column | None:
-    format = timestamp_format(present.unique(), conventions)
+    format = formats.timestamp_format(present.unique(), conventions)
     if format is None or (read := timestamps(present, format)).null_count():
         return None
     is_date = (read == read.dt.truncate("1d")).all()
     first, *_, last = read.dt.date().sort()
-    reason = f"{'dates' if is_date else 'timestamps'} from {first} to {last}{ambiguity(present, format)}"
+    reason = f"{'dates' if is_date else 'timestamps'} from {first} to {last}{formats.ambiguity(present, format)}"
     if "%y" in format:
         reason += ", years of two digits read as 1970 to 2069"
     return Column(role="feature", type="date" if is_date else "datetime", format=format or None, reason=reason)
 
 
 def _time(present: pl.Series, conventions: Conventions) -> Column | None:
-    if (format := time_format(present)) is None:
+    if (format := formats.time_format(present)) is None:
         return None
     first, *_, last = times(present, format).sort()
     reason = f"times of day from {first:%H:%M} to {last:%H:%M}"
     return Column(role="feature", type="time", format=format or None, reason=reason)
 
 
-# --- words
-
-
 def _category(present: pl.Series, conventions: Conventions, why: str = "") -> Column:
     labels, rows = counts(present), present.len()
     if present.dtype == pl.String and len(labels) > MAX_CATEGORIES:
-        if (words := _average_words(present)) >= TEXT_WORDS:
+        words = float((present.str.count_matches(r"\s+") + 1).to_numpy().mean())
+        if words >= TEXT_WORDS:
             return _text(present, len(labels), words)
         if len(labels) > 0.9 * rows:
             return _ignored(f"identifier-like: {len(labels):,} different values in {rows:,} rows")
@@ -250,10 +224,6 @@ def _category(present: pl.Series, conventions: Conventions, why: str = "") -> Co
         other=rare > 0,
         reason=f"{why or f'{len(labels):,} categories'}{note}",
     )
-
-
-def _average_words(present: pl.Series) -> float:
-    return float((present.str.count_matches(r"\s+") + 1).to_numpy().mean())
 
 
 def _text(present: pl.Series, distinct: int, words: float) -> Column:

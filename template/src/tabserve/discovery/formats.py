@@ -46,29 +46,15 @@ WITH_UNIT = (
 
 @dataclass(frozen=True)
 class Conventions:
-    """What the unambiguous columns of a table say about the ambiguous ones.
+    """What the unambiguous columns of a table say about the ambiguous ones."""
 
-    Attributes:
-        comma: fractions are written with a comma.
-        month_first: 01/02/2024 is the second of January.
-    """
-
-    comma: bool = False
-    month_first: bool = False
+    comma: bool = False  # fractions are written with a comma
+    month_first: bool = False  # 01/02/2024 is the second of January
 
 
 UNKNOWN = Conventions()
-
-
-@dataclass(frozen=True)
-class NumberFormat:
-    """The format of numbers, as `parsing.numbers` takes it."""
-
-    format: str | None = None
-    unit: str | None = None
-
-
-PLAIN = NumberFormat()
+NumberFormat = tuple[str | None, str | None]  # format and unit, as `parsing.numbers` takes them
+PLAIN: NumberFormat = (None, None)
 
 
 def conventions(table: pl.DataFrame) -> Conventions:
@@ -95,9 +81,6 @@ def _needs_month_first(values: pl.Series) -> bool:
     return bool((first <= 12).all() and (second > 12).any())
 
 
-# --- numbers
-
-
 def number_format(values: pl.Series, conventions: Conventions = UNKNOWN) -> NumberFormat | None:
     """The format of these numbers; None if any text is not a number."""
     if values.str.contains(r"^[+-]?0\d").any():
@@ -108,7 +91,7 @@ def number_format(values: pl.Series, conventions: Conventions = UNKNOWN) -> Numb
     for format in (COMMA, POINT) if conventions.comma else (POINT, COMMA):
         if all(numbers(part, format, unit).null_count() == 0 for part in (values.head(SAMPLE), values)):
             needed = numbers(values, None, unit).null_count() > 0 or (format == COMMA and _grouped_by_points(values))
-            return NumberFormat(format if needed else None, unit)
+            return format if needed else None, unit
     return None
 
 
@@ -129,9 +112,6 @@ def unit_of(values: pl.Series) -> str | None:
     return unit if share == 1 or (unit not in "%‰" and share >= 0.5) else None
 
 
-# --- dates and times
-
-
 def timestamp_format(values: pl.Series, conventions: Conventions = UNKNOWN) -> str | None:
     """The format of these dates or timestamps, `ISO` for ISO 8601; None if any value has another format."""
     if values.dtype.is_temporal():
@@ -144,16 +124,13 @@ def timestamp_format(values: pl.Series, conventions: Conventions = UNKNOWN) -> s
         return "%Y%m%d" if plausible.all() else None
     if not written.str.contains(r"\d").all() or (written.str.len_chars() > LONGEST).any():
         return None
-    formats = sorted(FORMATS, key=_is_month_first, reverse=True) if conventions.month_first else FORMATS
-    return next((format for format in (ISO, *formats) if _is_timestamp(values, format)), None)
-
-
-def _is_month_first(format: str) -> bool:
-    return format.startswith(("%m/%d", "%m-%d"))
-
-
-def _is_timestamp(values: pl.Series, format: str) -> bool:
-    return all(timestamps(part, format).null_count() == 0 for part in (values.head(FIRST_LOOK), values))
+    formats = FORMATS
+    if conventions.month_first:
+        formats = tuple(sorted(FORMATS, key=lambda format: not format.startswith(("%m/%d", "%m-%d"))))
+    for format in (ISO, *formats):
+        if all(timestamps(part, format).null_count() == 0 for part in (values.head(FIRST_LOOK), values)):
+            return format
+    return None
 
 
 def ambiguity(values: pl.Series, format: str) -> str:

@@ -36,12 +36,7 @@ def suspects(contract: Contract, table: pl.DataFrame) -> dict[str, str]:
 
 
 def suspicious(contract: Contract, matrix: Matrix, target: NDArray[Any]) -> dict[str, str]:
-    """The suspects by name, with advice for the user.
-
-    Args:
-        matrix: shape (rows, matrix columns).
-        target: class positions or values, shape (rows,).
-    """
+    """The suspects by name, with advice for the user; the target is class positions or values, shape (rows,)."""
     if len(target) > ROWS:
         chosen = np.sort(np.random.default_rng(0).choice(len(target), ROWS, replace=False))
         matrix, target = matrix[chosen], target[chosen]

@@ -7,19 +7,7 @@ import re
 import polars as pl
 
 from tabserve.contract.model import Column, Kind, Task
-from tabserve.discovery.features import (
-    ID_NAME,
-    UNSUPPORTED,
-    counts,
-    is_constant,
-    is_identifier,
-    is_whole,
-    mostly_numbers,
-    natural,
-    numeric,
-    short,
-    span,
-)
+from tabserve.discovery import features
 from tabserve.discovery.formats import UNKNOWN, Conventions, NumberFormat
 from tabserve.errors import UserError
 from tabserve.tables.parsing import booleans
@@ -32,71 +20,59 @@ NEGATIVE_LABELS = ("0", "0.0", "-1", "-1.0", "no", "n", "false", "f", "negative"
 
 
 def infer_target(values: pl.Series, task: Task | None, conventions: Conventions = UNKNOWN) -> tuple[Column, Task]:
-    """The contract of the target, and the task.
+    """The contract of the target and the task, from values of which none is missing.
 
-    Args:
-        values: the target's values, none of them missing.
-        task: inferred from the values when None.
-
-    Raises:
-        UserError: the target cannot be predicted.
+    Raises `UserError` if the target cannot be predicted.
     """
-    if isinstance(values.dtype, UNSUPPORTED) or values.dtype.is_temporal():
+    if isinstance(values.dtype, features.UNSUPPORTED) or values.dtype.is_temporal():
         raise UserError(f"target {values.name!r} holds values of type {values.dtype}, which cannot be predicted")
     distinct = values.n_unique()
     if distinct == 1:
-        raise UserError(f"target {values.name!r} is always {short(values[0])}: there is nothing to learn")
-    if task != "classification" and distinct > MAX_CLASSES and (words := mostly_numbers(values, conventions)):
+        raise UserError(f"target {values.name!r} is always {features.short(values[0])}: there is nothing to learn")
+    if task != "classification" and distinct > MAX_CLASSES and (words := features.mostly_numbers(values, conventions)):
         if words.role == "ignored":
             raise UserError(f"target {values.name!r} is {words.reason}: choose another")
         return words.model_copy(update={"role": "target", "range": None, "missing": False}), "regression"
-    found = numeric(values, conventions)
+    found = features.numeric(values, conventions)
     if task == "regression" and found is None:
-        raise UserError(f"target {values.name!r} is not numeric, so it cannot be a regression")
-    if task == "classification" or found is None or (task is None and _are_classes(found[1])):
+        raise UserError(f"target {values.name!r} is not features.numeric, so it cannot be a regression")
+    few = found and features.is_whole(found[1]) and found[1].n_unique() <= MAX_INTEGER_CLASSES
+    if task == "classification" or found is None or (task is None and few):
         return _classes(values, task), "classification"
     return _quantity(values.name, *found, task), "regression"
 
 
 def is_ambiguous(values: pl.Series) -> bool:
     """Whether a target of few whole numbers may hold classes as well as quantities."""
-    found = numeric(values, UNKNOWN)
-    return found is not None and is_whole(found[1]) and found[1].n_unique() in AMBIGUOUS_CLASSES
-
-
-def _are_classes(numbers: pl.Series) -> bool:
-    return is_whole(numbers) and numbers.n_unique() <= MAX_INTEGER_CLASSES
-
-
-# --- regression
+    found = features.numeric(values, UNKNOWN)
+    return found is not None and features.is_whole(found[1]) and found[1].n_unique() in AMBIGUOUS_CLASSES
 
 
 def _quantity(name: str, format: NumberFormat, values: pl.Series, task: Task | None) -> Column:
-    distinct, whole = values.n_unique(), is_whole(values)
-    if whole and distinct == values.len() and is_identifier(values, name):
+    distinct, whole = values.n_unique(), features.is_whole(values)
+    if whole and distinct == values.len() and features.is_identifier(values, name):
         raise UserError(f"target {name!r} is identifier-like, a different number in each row: choose another")
-    if is_constant(values):
-        raise UserError(f"target {name!r} is constant for float32, which the model computes in: {span(values)}")
+    if values.cast(pl.Float32).n_unique() == 1:
+        raise UserError(
+            f"target {name!r} is constant for float32, which the model computes in: {features.span(values)}"
+        )
     kind: Kind = "integer" if whole else "number"
     ambiguous = task is None and whole and distinct in AMBIGUOUS_CLASSES
     note = "; taken as a quantity, TASK=classification takes them as classes" if ambiguous else ""
-    reason = f"numeric, {span(values)}, {distinct:,} different values{note}"
-    return Column(role="target", type=kind, format=format.format, unit=format.unit, reason=reason)
-
-
-# --- classification
+    reason = f"features.numeric, {features.span(values)}, {distinct:,} different values{note}"
+    return Column(role="target", type=kind, format=format[0], unit=format[1], reason=reason)
 
 
 def _classes(values: pl.Series, task: Task | None) -> Column:
     read = _booleans(values)
-    rows = counts(values if read is None else read)
+    rows = features.counts(values if read is None else read)
     common = {label: count for label, count in rows.items() if count >= FEWEST_ROWS}
     _check_classes(values, rows, common)
     labels, rare = _ordered(common), [label for label in rows if label not in common]
     shares = ", ".join(f"{label} {common[label] / values.len():.1%}" for label in labels[:5])
     notes = [f"{len(labels)} classes: {shares}{', ...' * (len(labels) > 5)}"]
     if rare:
-        shown = ", ".join(map(short, rare[:3])) + ", ..." * (len(rare) > 3)
+        shown = ", ".join(map(features.short, rare[:3])) + ", ..." * (len(rare) > 3)
         notes.append(f"{len(rare)} of a single row left out: {shown}")
     if task is None and is_ambiguous(values):
         notes.append("taken as classes, TASK=regression takes them as a quantity")
@@ -115,7 +91,7 @@ def _booleans(values: pl.Series) -> pl.Series | None:
 
 
 def _check_classes(values: pl.Series, rows: dict[str, int], common: dict[str, int]) -> None:
-    if len(rows) > MAX_CLASSES and (len(rows) > 0.9 * values.len() or ID_NAME.search(values.name)):
+    if len(rows) > MAX_CLASSES and (len(rows) > 0.9 * values.len() or features.ID_NAME.search(values.name)):
         raise UserError(f"target {values.name!r} is identifier-like, {len(rows):,} different values: choose another")
     if len(rows) > MAX_CLASSES:
         raise UserError(
@@ -123,13 +99,13 @@ def _check_classes(values: pl.Series, rows: dict[str, int], common: dict[str, in
             "choose another target"
         )
     if len(common) < 2:
-        rare = short(next(label for label in rows if label not in common))
+        rare = features.short(next(label for label in rows if label not in common))
         raise UserError(f"target {values.name!r}: class {rare} has a single row; two or more classes need two or more")
 
 
 def _ordered(rows: dict[str, int]) -> list[str]:
     """Sorted labels; of two, the positive one last: by its meaning if that is plain, else the rarer one."""
-    labels = sorted(rows, key=natural)
+    labels = sorted(rows, key=features.natural)
     if len(labels) == 2:
         negative = [label for label in labels if label.lower() in NEGATIVE_LABELS]
         first = negative[0] if len(negative) == 1 else max(labels, key=lambda label: rows[label])

@@ -42,8 +42,7 @@ class Counts:
 def score_file(model: Model, source: Source, out: Path, progress: Callable[[int], None]) -> Counts:
     """Score `source` into `out`; rows that break the contract go to `<out name>.rejected.csv` with their reasons.
 
-    Args:
-        progress: called with the number of rows done after each batch.
+    `progress` is called with the number of rows done after each batch.
 
     Raises:
         UserError: a file cannot be read or written, or required columns are missing; nothing is written then.
@@ -118,14 +117,9 @@ def _flat(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def score_chunk(model: Model, chunk: pl.DataFrame, first_row: int = 0) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Score some rows.
+    """The rows with predictions, and the rejected rows with `row` (from 1, without the header) and `reason`.
 
-    Args:
-        first_row: the number of rows of the file before these.
-
-    Returns:
-        the rows with predictions, and the rejected rows with `row` (from 1, without the header) and `reason`; columns
-        of the file keep these names.
+    `first_row` is the number of rows of the file before these. Columns of the file keep these names.
     """
     absent = [name for name in model.contract.features if name not in chunk.columns]
     complete = chunk.with_columns(pl.lit(None, dtype=pl.String).alias(name) for name in absent)
@@ -144,16 +138,12 @@ def score_chunk(model: Model, chunk: pl.DataFrame, first_row: int = 0) -> tuple[
 
 
 def _columns(contract: Contract, prediction: Prediction, kept: NDArray[np.bool_]) -> list[pl.Series]:
-    names = prediction_columns(contract)
     columns = [pl.Series(values) for values in significant(prediction.numbers[kept]).T]
     if prediction.labels is not None:
         is_mixed = len(set(map(type, contract.classes))) > 1
         labels = pl.Series([label_text(label) if is_mixed else label for label in contract.classes])
         columns.insert(0, labels.gather(prediction.labels[kept]))
-    return [values.alias(name) for name, values in zip(names, columns, strict=True)]
-
-
-# --- reasons
+    return [values.alias(name) for name, values in zip(prediction_columns(contract), columns, strict=True)]
 
 
 def reasons(contract: Contract, raw: pl.DataFrame, typed: pl.DataFrame) -> list[str]:

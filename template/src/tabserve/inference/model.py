@@ -36,31 +36,21 @@ OVERFLOW = "a value is so large that the prediction is no finite number"  # as t
 
 
 class Prediction(NamedTuple):
-    """Predictions for some rows.
+    """Predictions for some rows."""
 
-    Attributes:
-        labels: class positions of shape (rows,) for a classification, else None.
-        numbers: probabilities of shape (rows, classes) for a classification, else values of shape (rows, 1).
-    """
-
-    labels: NDArray[np.int64] | None
-    numbers: NDArray[np.float32]
+    labels: NDArray[np.int64] | None  # class positions of shape (rows,) for a classification, else None
+    numbers: NDArray[np.float32]  # probabilities of shape (rows, classes), or values of shape (rows, 1)
 
     def rows(self, start: int, end: int) -> Prediction:
-        """A slice of the rows."""
+        """A slice of the predictions."""
         return Prediction(None if self.labels is None else self.labels[start:end], self.numbers[start:end])
 
 
 class Answer(NamedTuple):
-    """A response of the API.
+    """A response of the API."""
 
-    Attributes:
-        content: JSON, with numbers of as many digits as float32 carries.
-        labels: the label of each row as text, `value` for a regression.
-    """
-
-    content: bytes
-    labels: list[str]
+    content: bytes  # JSON, with numbers of as many digits as float32 carries
+    labels: list[str]  # the label of each row as text, `value` for a regression
 
 
 @dataclass(frozen=True)
@@ -138,11 +128,7 @@ class Model:
         return Prediction(outputs[0] if len(outputs) > 1 else None, numbers)
 
     def answer(self, prediction: Prediction) -> Answer:
-        """The response to predictions.
-
-        Raises:
-            OverflowError: a prediction is not finite, which JSON cannot hold.
-        """
+        """The response; raises `OverflowError` if a prediction is not finite, which JSON cannot hold."""
         rows = prediction.numbers.tolist()
         if not all(map(math.isfinite, chain.from_iterable(rows))):
             raise OverflowError(OVERFLOW)
@@ -179,17 +165,13 @@ def significant(numbers: NDArray[np.float32]) -> NDArray[np.float64]:
 def load(path: Path, threads: int = 1) -> Model:
     """Read and check a model file.
 
-    Args:
-        threads: the number of threads for one inference; they do not spin.
-
     Raises:
         UserError: the file is missing, damaged, not a model of this project, or has a newer contract version.
     """
     if not path.is_file():
         raise UserError(f"there is no model at {path}: train one with `make train`")
     try:
-        # Without fallback: it would print to standard output and try the same again.
-        session = onnxruntime.InferenceSession(path, _options(threads), providers=_providers(), enable_fallback=0)
+        session = _session(path, threads)
     except Exception as error:  # onnxruntime has no common base class for its errors
         raise UserError(f"{path} is not a valid ONNX model ({first_line(error)}): train it again") from None
     try:
@@ -204,21 +186,19 @@ def load(path: Path, threads: int = 1) -> Model:
     return model
 
 
-def _providers() -> list[str]:
-    """CUDA if this onnxruntime has it and can load it, else the CPU."""
-    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        return ["CPUExecutionProvider"]
-    onnxruntime.preload_dlls()
-    return ["CUDAExecutionProvider", "CPUExecutionProvider"]
-
-
-def _options(threads: int) -> onnxruntime.SessionOptions:
+def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    """A session on a GPU if this onnxruntime has CUDA and can load it, else on the CPU."""
+    providers = ["CPUExecutionProvider"]
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        onnxruntime.preload_dlls()
+        providers.insert(0, "CUDAExecutionProvider")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4
-    return options
+    # Without fallback: it would print to standard output and try the same again.
+    return onnxruntime.InferenceSession(path, options, providers=providers, enable_fallback=0)
 
 
 def _contract(document: Any, path: Path) -> Contract:

@@ -27,25 +27,15 @@ EXAMPLES = 3
 
 @dataclass(frozen=True)
 class Finding:
-    """The result for one column.
-
-    Attributes:
-        name: of the column.
-        problem: how it breaks the contract; empty when it does not.
-        psi: the population stability index; None when the column is absent.
-        limit: of the index: the setting, or more if the file has too few rows to tell.
-        bins: names of the bins, missing values last.
-        expected: the share of the training rows in each bin.
-        actual: the share of the rows of the file.
-    """
+    """The result for one column."""
 
     name: str
-    problem: str
-    psi: float | None = None
-    limit: float = 0.0
-    bins: tuple[str, ...] = ()
-    expected: tuple[float, ...] = ()
-    actual: tuple[float, ...] = ()
+    problem: str  # how it breaks the contract; empty when it does not
+    psi: float | None = None  # the population stability index; None when the column is absent
+    limit: float = 0.0  # of the index: the setting, or more if the file has too few rows to tell
+    bins: tuple[str, ...] = ()  # names of the bins, missing values last
+    expected: tuple[float, ...] = ()  # the share of the training rows in each bin
+    actual: tuple[float, ...] = ()  # the share of the rows of the file
 
     @property
     def drifted(self) -> bool:
@@ -55,19 +45,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Check:
-    """The result for a file.
-
-    Attributes:
-        rows: of the file.
-        refused: the number of rows that the model would reject.
-        findings: for each feature, and for the target if the file has it.
-        unknown: columns that are not in the contract.
-    """
+    """The result for a file."""
 
     rows: int
-    refused: int
-    findings: tuple[Finding, ...]
-    unknown: tuple[str, ...]
+    refused: int  # the number of rows that the model would reject
+    findings: tuple[Finding, ...]  # for each feature, and for the target if the file has it
+    unknown: tuple[str, ...]  # columns that are not in the contract
 
     def worst_first(self) -> list[Finding]:
         """Columns that break the contract, then columns with drift, then the others."""
@@ -152,19 +135,15 @@ class _Counts:
     def _problem(self, rows: int) -> str:
         if not self.broken:
             return ""
-        examples = ", ".join(list(self.examples)[:EXAMPLES])
-        return f"{self.broken:,} of {rows:,} rows break the contract, as {examples}; it should be {_rule(self.column)}"
-
-
-def _rule(column: Column) -> str:
-    """The contract of a column, in words."""
-    words = [str(column.type)]
-    if column.range:
-        words.append(f"from {column.range[0]:.12g} to {column.range[1]:.12g}")
-    if column.type == "category" and not column.other:
-        words.append(f"one of {reader.shown(list(map(str, column.categories)), 10)}")
-    if column.format:
-        words.append(f"written as {column.format}")
-    if not column.missing:
-        words.append("never missing")
-    return ", ".join(words)
+        column, examples = self.column, ", ".join(list(self.examples)[:EXAMPLES])
+        rules = [str(column.type)]
+        if column.range:
+            rules.append(f"from {column.range[0]:.12g} to {column.range[1]:.12g}")
+        if column.categories and not column.other:
+            rules.append(f"one of {reader.shown(list(map(str, column.categories)), 10)}")
+        if column.format:
+            rules.append(f"written as {column.format}")
+        if not column.missing:
+            rules.append("never missing")
+        should = ", ".join(rules)
+        return f"{self.broken:,} of {rows:,} rows break the contract, as {examples}; it should be {should}"

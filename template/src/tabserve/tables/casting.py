@@ -10,24 +10,18 @@ from dataclasses import dataclass
 import polars as pl
 
 from tabserve.contract.model import FLOAT32_MAX, LONGEST, MISSING, NUMERIC, TEMPORAL, Column, Contract, label_text
-from tabserve.tables.parsing import booleans, dates, numbers, texts, times, timestamps
+from tabserve.tables.parsing import booleans, clean, dates, numbers, texts, times, timestamps
 
 QUOTED = 40  # characters of a value that is shown
 
 
 @dataclass(frozen=True)
 class Typed:
-    """A table with the types of the contract.
+    """A table with the types of the contract."""
 
-    Attributes:
-        table: features, and the target if the file has it; a cell that breaks the contract is null.
-        rejected: for each row, whether any feature breaks the contract.
-        breaks: for each feature that breaks it, the number of rows and the first such value.
-    """
-
-    table: pl.DataFrame
-    rejected: pl.Series
-    breaks: dict[str, tuple[int, str]]
+    table: pl.DataFrame  # features, and the target if the file has it; a cell that breaks the contract is null
+    rejected: pl.Series  # for each row, whether any feature breaks the contract
+    breaks: dict[str, tuple[int, str]]  # for each feature that breaks it, the number of rows and the first such value
 
 
 def typed(contract: Contract, table: pl.DataFrame) -> Typed:
@@ -78,11 +72,8 @@ def _read(column: Column, raw: pl.Series) -> tuple[pl.Series, pl.Series]:
 
 def cleaned(column: Column, raw: pl.Series) -> pl.Series:
     """The column with null for missing values: `MISSING`, unless they are categories, and `na_values`."""
-    values = raw.fill_nan(None) if raw.dtype.is_float() else raw
-    if raw.dtype == pl.String:
-        values = raw.str.strip_chars()
-        words = {*MISSING, *(value for value in column.na_values if isinstance(value, str))}
-        values = values.set(values.is_in(list(words - set(map(label_text, column.categories)))), None)
+    words = {*MISSING, *(value for value in column.na_values if isinstance(value, str))}
+    values = clean(raw, words - set(map(label_text, column.categories)))
     if own := [float(value) for value in column.na_values if not isinstance(value, (str, bool))]:
         values = values.set(numbers(values, column.format, column.unit).is_in(own).fill_null(False), None)
     return values

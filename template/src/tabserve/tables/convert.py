@@ -34,11 +34,15 @@ def _from_csv(path: Path, name: str) -> Converted:
     carriage_returns = encoding == "utf-8" and b"\n" not in begin and b"\r" in begin  # as line ends
     if encoding == "utf-8" and not carriage_returns:
         return path, ()
+    copy = _utf8_copy(path, encoding, newline=None if carriage_returns else "")
+    return copy, () if carriage_returns else (f"{name} is read as {NAMES.get(encoding, encoding.upper())}",)
+
+
+def _utf8_copy(path: Path, encoding: str, newline: str | None = "") -> Path:
     copy = temporary(".csv")
-    newline = None if carriage_returns else ""
     with path.open(encoding=encoding, newline=newline) as text, copy.open("w", encoding="utf-8", newline="") as out:
         shutil.copyfileobj(text, out, BLOCK)
-    return copy, () if carriage_returns else (f"{name} is read as {NAMES.get(encoding, encoding.upper())}",)
+    return copy
 
 
 def _encoding(path: Path, name: str) -> str:
@@ -118,7 +122,9 @@ def _with_times(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def _from_json(path: Path, name: str) -> Converted:
-    decoded, remarks = _from_csv(_without_bom(path), name)
+    if start(path, 3) == codecs.BOM_UTF8:  # which JSON does not allow
+        path = _utf8_copy(path, "utf-8-sig")
+    decoded, remarks = _from_csv(path, name)
     copy = temporary(".parquet")
     try:
         if start(decoded, 4096).lstrip().startswith(b"["):
@@ -129,17 +135,6 @@ def _from_json(path: Path, name: str) -> Converted:
         hint = "; NaN and Infinity are not valid JSON, write null" if b"NaN" in start(decoded, BLOCK) else ""
         raise UserError(f"{name} cannot be read as JSON lines: {one_line(error)}{hint}") from None
     return copy, remarks
-
-
-def _without_bom(path: Path) -> Path:
-    """The file, or a copy without the byte order mark of UTF-8, which JSON does not allow."""
-    if start(path, 3) != codecs.BOM_UTF8:
-        return path
-    copy = temporary(".json")
-    with path.open("rb") as marked, copy.open("wb") as out:
-        marked.seek(3)
-        shutil.copyfileobj(marked, out, BLOCK)
-    return copy
 
 
 CONVERTERS: dict[str, Callable[[Path, str], Converted]] = {

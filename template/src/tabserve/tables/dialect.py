@@ -30,33 +30,26 @@ Record = tuple[int, list[str]]  # the number of lines before it, and its cells
 
 @dataclass(frozen=True)
 class Dialect:
-    """The dialect of a CSV file.
+    """The dialect of a CSV file."""
 
-    Attributes:
-        separator: between cells.
-        above: the number of lines above the header.
-        names: of the columns, distinct and not empty.
-    """
-
-    separator: str
-    above: int
-    names: list[str]
+    separator: str  # between cells
+    above: int  # the number of lines above the header
+    names: list[str]  # of the columns, distinct and not empty
 
 
 def dialect(path: Path) -> Dialect:
     """Detect the dialect of a UTF-8 file.
 
     The separator is the one that splits the most records into the same number of cells, two or more; the header is
-    the first record with as many.
+    the first record with as many. Raises `UserError` if the header holds numbers, or backslashes escape quotes.
 
     Source: the consistency measure of van den Burg et al., Wrangling messy CSV files (2019), reduced to shapes.
-
-    Raises:
-        UserError: the header holds numbers in place of names, or quotes are escaped by backslashes.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
         start = file.read(START)
-    _check_quotes(start)
+    if found := ESCAPED.search(start):  # RFC 4180 doubles quotes; parsers would split the cell
+        line = start.count("\n", 0, found.start() + 1) + 1
+        raise UserError(f'line {line} writes quotes inside a cell as \\": double them, as ""')
     records = {separator: _records(start, separator) for separator in SEPARATORS}
     declared = DECLARED.match(start)
     best = declared[1] if declared else max(SEPARATORS, key=lambda separator: _consistency(records[separator]))
@@ -65,13 +58,6 @@ def dialect(path: Path) -> Dialect:
     if _are_values(names):
         raise UserError(f"line {above + 1} holds {', '.join(names[:3])} where names should be: put a header on top")
     return Dialect(best if len(names) > 1 else ",", above, distinct(names))
-
-
-def _check_quotes(start: str) -> None:
-    """Reject quotes that are escaped by a backslash: RFC 4180 doubles them, and parsers would split the cell."""
-    if found := ESCAPED.search(start):
-        line = start.count("\n", 0, found.start() + 1) + 1
-        raise UserError(f'line {line} writes quotes inside a cell as \\": double them, as ""')
 
 
 def _are_values(names: list[str]) -> bool:

@@ -5,6 +5,8 @@ Each function parses text, or converts values that have a type already, and give
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import polars as pl
 
 from tabserve.contract.model import COMMA, ISO_DAY, ISO_TIME, ISO_TIMESTAMP, MISSING, POINT
@@ -34,11 +36,11 @@ NUMBER_PATTERNS = {POINT: _number_pattern(",", r"\."), COMMA: _number_pattern(r"
 IP_ADDRESS = r"^\d{1,3}(\.\d{1,3}){3}$"  # its parts look like groups of thousands
 
 
-def clean(series: pl.Series) -> pl.Series:
+def clean(series: pl.Series, missing: Collection[str] = MISSING) -> pl.Series:
     """A column with null for missing values; text is stripped."""
     if series.dtype == pl.String:
         stripped = series.str.strip_chars()
-        return stripped.set(stripped.is_in(MISSING), None)
+        return stripped.set(stripped.is_in(missing), None)
     return series.fill_nan(None) if series.dtype.is_float() else series
 
 
@@ -59,9 +61,6 @@ def booleans(values: pl.Series) -> pl.Series:
     if values.dtype == pl.Boolean:
         return values
     return texts(values).str.to_lowercase().replace_strict(BOOLEANS, default=None, return_dtype=pl.Boolean)
-
-
-# --- numbers
 
 
 def numbers(values: pl.Series, format: str | None = None, unit: str | None = None) -> pl.Series:
@@ -94,9 +93,6 @@ def _plain(values: pl.Series, format: str) -> pl.Series:
     bare = numbers.str.replace_all(rf"[{groups}'’\s\u00a0\u202f]", "").str.replace(point, ".", literal=True)
     signed = bare.str.replace("−", "-", literal=True).str.replace(r"^\((.*)\)$", "-$1")
     return signed.str.replace(r"^(.*)-$", "-$1").str.replace("--", "-", literal=True)
-
-
-# --- dates and times
 
 
 def timestamps(values: pl.Series, format: str | None = None) -> pl.Series:

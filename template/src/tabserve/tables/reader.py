@@ -42,11 +42,7 @@ def readable(source: Source) -> Iterator[Plain]:
 
 
 def writable_kind(path: Path) -> Kind:
-    """`CSV` or `Parquet`, by the ending of the name of a file to write.
-
-    Raises:
-        UserError: it is neither.
-    """
+    """`CSV` or `Parquet`, by the ending of the name of a file to write; raises `UserError` for others."""
     for kind in WRITABLE:
         if path.suffix.lower() in ENDINGS[kind]:
             return kind
@@ -55,11 +51,7 @@ def writable_kind(path: Path) -> Kind:
 
 
 def names(source: Source) -> list[str]:
-    """The names of the columns, stripped.
-
-    Raises:
-        UserError: the file is missing, empty, or not a table.
-    """
+    """The names of the columns; raises `UserError` if the file is missing, empty, or not a table."""
     return _scan(source).collect_schema().names()
 
 
@@ -94,16 +86,9 @@ def _scan(source: Source) -> pl.LazyFrame:
 def sample(source: Source, rows: int, columns: Sequence[str] = (), seed: int = 0) -> tuple[pl.DataFrame, int]:
     """A random sample of at most `rows` rows, in the order of the file, and the number of rows of the file.
 
-    The file is read in batches, so memory depends on the sample and not on the file.
+    The file is read in batches, so memory depends on the sample and not on the file. Raises `UserError` as `batches`.
 
-    Args:
-        columns: the ones to read, all when empty.
-
-    Raises:
-        UserError: the file cannot be read, or lacks one of the columns.
-
-    Source: random-tag sampling, an exact sample without replacement in one pass (Vitter 1985, Random sampling with
-        a reservoir, names it as the method of keeping the rows with the smallest tags).
+    Source: keeping the rows with the smallest random tags (Vitter 1985, Random sampling with a reservoir).
     """
     random = np.random.default_rng(seed)
     kept, total = pl.DataFrame(), 0
@@ -119,18 +104,12 @@ def sample(source: Source, rows: int, columns: Sequence[str] = (), seed: int = 0
 
 
 def read(source: Source, columns: Sequence[str] = ()) -> pl.DataFrame:
-    """The whole file, or only some of its columns.
-
-    Raises:
-        UserError: the file cannot be read, or lacks one of the columns.
-    """
+    """The whole file, or only some of its columns; raises `UserError` as `batches` does."""
     return pl.concat(batches(source, columns))
 
 
 def batches(source: Source, columns: Sequence[str] = ()) -> Iterator[pl.DataFrame]:
     """The file in batches, in order, with flat memory; one empty batch if it has no rows.
-
-    Polars reads ahead in a CSV as fast as the disk allows, so it gets one block at a time.
 
     Args:
         columns: the ones to read, all when empty.
@@ -138,6 +117,7 @@ def batches(source: Source, columns: Sequence[str] = ()) -> Iterator[pl.DataFram
     Raises:
         UserError: the file cannot be read, or lacks one of the columns.
     """
+    # Polars reads ahead in a CSV as fast as the disk allows, so it gets one block at a time.
     lazy = _scan(source)
     present = lazy.collect_schema().names()
     if missing := [name for name in columns if name not in present]:
@@ -181,10 +161,8 @@ def _csv_batches(path: Path) -> Iterator[pl.DataFrame]:
 def whole_records(file: BinaryIO, size: int) -> Iterator[bytes]:
     """A CSV file in blocks of about `size` bytes that end at the end of a record.
 
-    A newline ends a record when the number of quotes before it is even (RFC 4180: quotes inside are doubled).
-
-    Raises:
-        UserError: a record is longer than `RECORD_BYTES`: a quote was opened and never closed.
+    A newline ends a record when the number of quotes before it is even (RFC 4180: quotes inside are doubled). Raises
+    `UserError` for a record that is longer than `RECORD_BYTES`: a quote was opened and never closed.
     """
     rest, inside = b"", False
     while read := file.read(size):

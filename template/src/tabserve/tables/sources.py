@@ -44,19 +44,12 @@ OLD_EXCEL = b"\xd0\xcf\x11\xe0"
 
 @dataclass(frozen=True)
 class Plain:
-    """A table as a file that Polars reads.
+    """A table as a file that Polars reads."""
 
-    Attributes:
-        path: the local file, UTF-8 if it is a CSV.
-        kind: `CSV` or `Parquet`.
-        original: the file before it was decompressed and converted.
-        remarks: what users should know about how it was read.
-    """
-
-    path: Path
-    kind: Kind
-    original: Path
-    remarks: tuple[str, ...] = ()
+    path: Path  # the local file, UTF-8 if it is a CSV
+    kind: Kind  # `CSV` or `Parquet`
+    original: Path  # the file before it was decompressed and converted
+    remarks: tuple[str, ...] = ()  # what users should know about how it was read
 
 
 def is_address(source: Source) -> bool:
@@ -74,11 +67,7 @@ def kind_by_name(source: Source) -> Kind | None:
 
 
 def plain(source: Source) -> Plain:
-    """The table as a plain local file.
-
-    Raises:
-        UserError: it does not exist, cannot be fetched, decompressed or decoded, or is not a table.
-    """
+    """The table as a plain local file; raises `UserError` if it does not exist, cannot be read, or is not a table."""
     name = os.fspath(source)
     try:
         if is_address(name):
@@ -105,9 +94,6 @@ def _plain(name: str, *version: int) -> Plain:
     return Plain(path, "CSV" if kind == "CSV" else "Parquet", original, remarks)
 
 
-# --- bytes
-
-
 def _fetched(address: str) -> Path:
     import fsspec
 
@@ -115,11 +101,9 @@ def _fetched(address: str) -> Path:
     try:
         with fsspec.open(address, "rb") as remote, path.open("wb") as local:
             shutil.copyfileobj(remote, local, BLOCK)
-    except ImportError as error:
-        hint = "add it with `uv add --group table NAME`"
-        raise UserError(f"{address} cannot be read: {one_line(error)}; {hint}") from None
-    except ValueError as error:
-        raise UserError(f"{address} cannot be read: {one_line(error)}") from None
+    except (ImportError, ValueError) as error:
+        hint = "; add it with `uv add --group table NAME`" if isinstance(error, ImportError) else ""
+        raise UserError(f"{address} cannot be read: {one_line(error)}{hint}") from None
     except FileNotFoundError as error:
         reason = one_line(error.__cause__) if isinstance(error.__cause__, Exception) else "there is no such file"
         raise UserError(f"{address} cannot be fetched: {reason}") from None
@@ -176,18 +160,15 @@ def _kind(name: str, begin: bytes) -> Kind:
         raise UserError(f"{name} is empty")
     if begin.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         raise UserError(f"{name} is a web page or XML, not a table")
-    expected, kind = kind_by_name(name), _kind_of_content(begin)
+    text = begin.removeprefix(codecs.BOM_UTF8).removeprefix(codecs.BOM_UTF16_LE).replace(b"\0", b"")
+    kind: Kind = "JSON lines" if b"".join(text.split()).startswith((b"{", b"[{")) else "CSV"
+    if begin.startswith(b"PAR1"):
+        kind = "Parquet"
+    if begin.startswith((b"PK\x03\x04", OLD_EXCEL)):
+        kind = "Excel"
+    expected = kind_by_name(name)
     if expected in ("Parquet", "Excel") and kind != expected:
         raise UserError(f"{name} cannot be read as {expected}: its content has another format")
     if kind == "CSV" and expected == "JSON lines":
         raise UserError(f"{name} cannot be read as JSON lines: a line must be an object, with a value for each column")
     return kind
-
-
-def _kind_of_content(begin: bytes) -> Kind:
-    if begin.startswith(b"PAR1"):
-        return "Parquet"
-    if begin.startswith((b"PK\x03\x04", OLD_EXCEL)):
-        return "Excel"
-    text = begin.removeprefix(codecs.BOM_UTF8).removeprefix(codecs.BOM_UTF16_LE).replace(b"\0", b"")
-    return "JSON lines" if b"".join(text.split()).startswith((b"{", b"[{")) else "CSV"

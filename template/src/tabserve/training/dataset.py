@@ -25,19 +25,12 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Table:
-    """Rows for training or evaluation.
+    """Rows for training or evaluation."""
 
-    Attributes:
-        rows: features with the types of the contract.
-        matrix: the same, encoded, float32 of shape (rows, matrix columns).
-        target: class positions (int64) or values (float64), shape (rows,).
-        keys: what the contract splits by: timestamps or numbers, or positions of groups, shape (rows,); else None.
-    """
-
-    rows: pl.DataFrame
-    matrix: Matrix
-    target: NDArray[Any]
-    keys: NDArray[Any] | None = None
+    rows: pl.DataFrame  # features with the types of the contract
+    matrix: Matrix  # the same, encoded, float32 of shape (rows, matrix columns)
+    target: NDArray[Any]  # class positions (int64) or values (float64), shape (rows,)
+    keys: NDArray[Any] | None = None  # what the contract splits by, shape (rows,)
 
     def at(self, rows: Rows) -> Table:
         """Some of the rows."""
@@ -47,26 +40,16 @@ class Table:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A table, and how many rows were left out of it.
+    """A table, and how many rows were left out of it."""
 
-    Attributes:
-        table: the usable rows.
-        in_file: the number of rows in the file.
-        drawn: the number of rows read, a random sample of a larger file.
-        left_out: the number of these that are not usable, by reason.
-    """
-
-    table: Table
-    in_file: int
-    drawn: int
-    left_out: Mapping[str, int]
+    table: Table  # the usable rows
+    in_file: int  # the number of rows in the file
+    drawn: int  # the number of rows read, a random sample of a larger file
+    left_out: Mapping[str, int]  # the number of these that are not usable, by reason
 
 
 def load(contract: Contract, source: Source, most: int, seed: int) -> Loaded:
-    """Read the features and the target, without rows that break the contract.
-
-    Args:
-        most: the largest number of rows to read; a larger file is sampled at random.
+    """Read the features and the target of at most `most` rows, without those that break the contract.
 
     Raises:
         UserError: a column is missing, or too few rows are left.
@@ -103,7 +86,8 @@ def _target(contract: Contract, target: pl.Series, source: Source) -> NDArray[An
     if contract.task == "regression":
         return target.cast(pl.Float64).to_numpy()
     labels = [label_text(label) for label in contract.classes]
-    if absent := [label for label in labels if label not in set(target)]:
+    present = set(target.unique())
+    if absent := [label for label in labels if label not in present]:
         raise UserError(
             f"{source}: no row of class {', '.join(map(repr, absent))}; remove it from the categories of "
             f"{contract.target!r} in contract.yaml, or add rows"
@@ -122,15 +106,8 @@ def _keys(contract: Contract, raw: pl.DataFrame) -> NDArray[Any] | None:
     return values.to_physical().cast(pl.Float64).fill_null(-np.inf).to_numpy()
 
 
-# --- rows for evaluation
-
-
 def split(contract: Contract, table: Table, test_size: float, seed: int) -> tuple[Rows, Rows]:
-    """Row positions for training and for evaluation, as the contract defines them.
-
-    Raises:
-        UserError: there are too few rows, or a class would have none for training.
-    """
+    """Row positions for training and evaluation; raises `UserError` if a class would have none for training."""
     if contract.split is None or table.keys is None:
         return at_random(table.target, contract.task, test_size, seed)
     by = by_time if contract.split.by == "time" else by_group

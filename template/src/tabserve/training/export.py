@@ -26,23 +26,14 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Parity:
-    """The agreement of the graph with the pipeline on the held-out rows.
+    """The agreement of the graph with the pipeline on the held-out rows."""
 
-    Attributes:
-        rows: the number of rows compared.
-        difference: the largest difference of probabilities, or of values in standard deviations of the target.
-    """
-
-    rows: int
-    difference: float
+    rows: int  # the number of rows compared
+    difference: float  # the largest difference of probabilities, or of values in standard deviations of the target
 
 
 def convert(pipeline: Pipeline, width: int) -> onnx.ModelProto:
-    """The fitted pipeline as an ONNX graph over a float matrix with `width` columns.
-
-    Raises:
-        UserError: an estimator has no probabilities, or a step cannot be exported to ONNX; the message names it.
-    """
+    """The fitted pipeline as an ONNX graph over `width` float columns; raises `UserError` with the step that fails."""
     register_converters()
     estimator = pipeline.steps[-1][1]
     classifier = hasattr(estimator, "classes_")
@@ -51,7 +42,7 @@ def convert(pipeline: Pipeline, width: int) -> onnx.ModelProto:
     try:
         graph = _to_onnx(pipeline, width, {id(pipeline): {"zipmap": False}} if classifier else None)
     except Exception as error:  # skl2onnx raises many unrelated kinds
-        step = _first_step(pipeline, lambda prefix: not _is_convertible(prefix, width))
+        step = _first_step(pipeline, lambda prefix: _fails(prefix, width))
         raise UserError(f"pipeline.py: {step} cannot be exported to ONNX: {one_line(error)}") from None
     return _with_most_probable_label(graph) if classifier else graph
 
@@ -61,12 +52,12 @@ def _to_onnx(step: Any, width: int, options: Any = None) -> onnx.ModelProto:
     return to_onnx(step, initial_types=inputs, target_opset=OPSET, options=options)
 
 
-def _is_convertible(step: Any, width: int) -> bool:
+def _fails(step: Any, width: int) -> bool:
     try:
         _to_onnx(step, width)
     except Exception:
-        return False
-    return True
+        return True
+    return False
 
 
 def _with_most_probable_label(graph: onnx.ModelProto) -> onnx.ModelProto:
@@ -92,9 +83,6 @@ def _first_step(pipeline: Pipeline, fails: Callable[[Pipeline], bool]) -> str:
 
 def _kind(step: Any) -> str:
     return type(step).__name__
-
-
-# --- the parity gate
 
 
 def check_parity(graph: onnx.ModelProto, pipeline: Pipeline, matrix: Matrix, scale: float = 1.0) -> Parity:
@@ -139,9 +127,6 @@ def _run(graph: onnx.ModelProto, matrix: Matrix) -> list[NDArray[Any]]:
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     outputs: list[NDArray[Any]] = session.run(None, {"features": matrix})
     return outputs
-
-
-# --- the file
 
 
 def with_metadata(graph: onnx.ModelProto, metadata: Mapping[str, Any]) -> tuple[bytes, str]:

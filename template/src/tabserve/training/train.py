@@ -56,36 +56,20 @@ MAX_ROWS = 1_000_000
 
 @dataclass(frozen=True)
 class Outcome:
-    """A training that passed all checks.
-
-    Attributes:
-        pipeline: the fitted pipeline.
-        model: the bytes of the model file.
-        version: of the model.
-        scores: of the model on the held-out rows, by name.
-        baseline: the scores of always predicting the majority class or the mean.
-        parity: the agreement of the graph with the pipeline.
-        held_out: the held-out rows.
-        train_rows: the number of rows for training.
-        loaded: the number of rows in the file and of those left out.
-        suspects: columns that alone predict the target perfectly, with advice.
-        source: the file or the address.
-        data_sha256: its digest.
-        git_commit: as `git_commit` returns it.
-    """
+    """A training that passed all checks."""
 
     pipeline: Pipeline
-    model: bytes
+    model: bytes  # the bytes of the model file
     version: str
-    scores: dict[str, float]
-    baseline: dict[str, float]
+    scores: dict[str, float]  # on the held-out rows, by name
+    baseline: dict[str, float]  # the same for always predicting the majority class or the mean
     parity: export.Parity
+    suspects: Mapping[str, str]  # columns that alone predict the target perfectly, with advice
     held_out: Table
     train_rows: int
     loaded: Loaded
-    suspects: Mapping[str, str]
-    source: str
-    data_sha256: str
+    source: str  # the file or the address
+    data_sha256: str  # its digest
     git_commit: str
 
 
@@ -98,11 +82,9 @@ def train(
     step: Step,
     max_rows: int = MAX_ROWS,
 ) -> Outcome:
-    """Train on a file; nothing is written.
+    """Train on a file; nothing is written. The same seed gives the same model, byte for byte.
 
     Args:
-        pipelines: builds the pipeline to fit.
-        seed: of the split and the estimator; the same seed gives the same model, byte for byte.
         test_size: the share of rows to hold out.
         step: opens a named step, to show progress.
         max_rows: the largest number of rows to read; a larger file is sampled at random.
@@ -119,7 +101,8 @@ def train(
         pipeline = _fit(pipelines, contract, learned, seed)
     with step(f"evaluate on {len(test_rows):,} held-out rows"):
         scores = score(contract.task, pipeline, held_out)
-        baseline = score(contract.task, _trivial(contract.task, learned), held_out)
+        dummy = DummyClassifier() if contract.task == "classification" else DummyRegressor()
+        baseline = score(contract.task, dummy.fit(learned.matrix, learned.target), held_out)
         suspects = leakage.suspicious(contract, learned.matrix, learned.target)
     with step("export to ONNX"):
         graph = export.convert(pipeline, learned.matrix.shape[1])
@@ -129,24 +112,9 @@ def train(
         example = _check_rows(contract, held_out)
     metadata = _metadata(contract, source, learned, scores, example)
     model, version = export.with_metadata(graph, metadata)
-    return Outcome(
-        pipeline=pipeline,
-        model=model,
-        version=version,
-        scores=scores,
-        baseline=baseline,
-        parity=parity,
-        held_out=held_out,
-        train_rows=len(train_rows),
-        loaded=loaded,
-        suspects=suspects,
-        source=path,
-        data_sha256=metadata["data_sha256"],
-        git_commit=metadata["git_commit"],
-    )
-
-
-# --- fit and score
+    origin = (path, metadata["data_sha256"], metadata["git_commit"])
+    results = (scores, baseline, parity, suspects)
+    return Outcome(pipeline, model, version, *results, held_out, len(train_rows), loaded, *origin)
 
 
 def _fit(pipelines: Pipelines, contract: Contract, learned: Table, seed: int) -> Pipeline:
@@ -174,21 +142,12 @@ def _only(pipelines: Mapping[str, Pipeline]) -> Pipeline:
     return next(iter(pipelines.values()))
 
 
-def _trivial(task: str, learned: Table) -> Any:
-    """The trivial baseline: the majority class with the shares of the classes, or the mean."""
-    dummy = DummyClassifier(strategy="prior") if task == "classification" else DummyRegressor(strategy="mean")
-    return dummy.fit(learned.matrix, learned.target)
-
-
 def score(task: str, predictor: Any, table: Table) -> dict[str, float]:
     """The scores of a fitted predictor."""
     predicted = predictor.predict(table.matrix)
     if task == "regression":
         return evaluate.regression_scores(table.target, predicted)
     return evaluate.classification_scores(table.target, predicted, predictor.predict_proba(table.matrix))
-
-
-# --- checks and metadata
 
 
 def _check_rows(contract: Contract, held_out: Table) -> dict[str, Any]:
@@ -227,12 +186,9 @@ def _metadata(
 
 def git_commit() -> str:
     """The current commit, with `-dirty` if files differ from it; empty outside a git repository."""
+    commands = (["git", "rev-parse", "HEAD"], ["git", "status", "--porcelain"])
     try:
-        commit = _git("rev-parse", "HEAD")
-        return f"{commit}-dirty" if _git("status", "--porcelain") else commit
+        commit, changes = (subprocess.check_output(command, stderr=subprocess.DEVNULL) for command in commands)
     except (OSError, subprocess.CalledProcessError):
         return ""
-
-
-def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
+    return commit.decode().strip() + ("-dirty" if changes else "")
