@@ -307,7 +307,7 @@ REFUSED: Sequence[Hostile] = (
     Hostile("binary.csv", saved(bytes(range(256)) * 40), error="is not a table: it holds zero bytes"),
     Hostile("no.parquet", saved(text(rows())), error="cannot be read as Parquet"),
     Hostile("no.xlsx", saved(b"PK\x03\x04 nothing"), error="cannot be read"),
-    Hostile("no.csv.gz", saved(gzip.compress(text(rows()).encode())[:300]), error="cannot be unpacked"),
+    Hostile("no.csv.gz", saved(gzip.compress(text(rows()).encode())[:300]), error="cannot be decompressed"),
     Hostile("no.json", saved('{"size": 1, "bought": \n'), error="cannot be read as JSON lines"),
     Hostile("gone.csv", lambda path: None, error="does not exist"),
 )

@@ -104,6 +104,6 @@ def test_differences(tmp_path: Path) -> None:
     old = contract_file.load(written(tmp_path, GOOD))
     new = contract_file.load(written(tmp_path, GOOD.replace("integer", "number").replace("  age:", "  years:")))
     assert contract_file.differences(old, old) == []
-    assert contract_file.differences(old, new) == ["'age' is gone", "'years' is new (feature)"]
+    assert contract_file.differences(old, new) == ["'age' was removed", "'years' is new (feature)"]
     wider = contract_file.load(written(tmp_path, GOOD.replace("120", "130")))
     assert contract_file.differences(old, wider) == ["'age' range: [0, 120] becomes [0, 130]"]

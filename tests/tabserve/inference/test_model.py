@@ -130,6 +130,6 @@ def test_damaged_bytes_get_one_line(trained: Trained, tmp_path: Path) -> None:
             assert "\n" not in str(error)
 
 
-def test_a_folder_is_no_model(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_model(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no model at"):
         models.load(tmp_path)

@@ -159,7 +159,7 @@ def _digest(text: str) -> str:
 def differences(old: Contract, new: Contract) -> list[str]:
     """The differences between two contracts, one line each; reasons are not compared."""
     lines = [f"{key}: {change}" for key in ("data", "task", "split") if (change := _change(key, old, new))]
-    lines += [f"{name!r} is gone" for name in old.columns if name not in new.columns]
+    lines += [f"{name!r} was removed" for name in old.columns if name not in new.columns]
     for name, column in new.columns.items():
         if name not in old.columns:
             lines.append(f"{name!r} is new ({column.role})")
@@ -177,7 +177,7 @@ def _change(key: str, old: Column | Contract, new: Column | Contract) -> str:
     if key not in ("categories", "na_values") or set(before) == set(after):
         return f"{_shown(before)} becomes {_shown(after)}"
     added, removed = ([item for item in one if item not in other] for one, other in ((after, before), (before, after)))
-    return ", ".join(f"{word} {_shown(items)}" for word, items in (("new", added), ("gone", removed)) if items)
+    return ", ".join(f"{word} {_shown(items)}" for word, items in (("new", added), ("removed", removed)) if items)
 
 
 def _shown(value: Any) -> str:
