@@ -20,7 +20,6 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,12 +32,12 @@ if TYPE_CHECKING:
 
 Matrix = NDArray[np.float32]
 Row = Mapping[str, Any]
+Encoder = Callable[[Any], tuple[float, ...]]
 
 EPOCH = dt.datetime(1970, 1, 1)
 DAY = 8.64e10  # microseconds
 HOUR = 3.6e9  # microseconds
 BUCKETS = 64
-UNCHANGED = ("integer", "number", "boolean")  # NumPy turns None into NaN, and booleans into 1 and 0
 PARTS = {
     "date": ("days", "month", "weekday"),
     "datetime": ("days", "month", "weekday", "hour"),
@@ -96,33 +95,33 @@ def encode_rows(contract: Contract, rows: Sequence[Row]) -> Matrix:
 
 def row_encoder(contract: Contract) -> Callable[[Sequence[Row]], Matrix]:
     """`encode_rows` for one contract, prepared once for all requests."""
-    features = contract.features
-    numbers = [name for name, column in features.items() if column.type in UNCHANGED]
-    encoders = [(name, _encoder(column)) for name, column in features.items() if column.type not in UNCHANGED]
-    # Numbers come first, because `map` reads them fastest; `in_order` restores the order of the layout.
-    written = [(name, part) for name in (*numbers, *dict(encoders)) for part in _parts(features[name])]
-    position = {pair: number for number, pair in enumerate(written)}
-    order = [position[name, part] for name, column in features.items() for part in _parts(column)]
-    in_order = itemgetter(*order) if len(order) > 1 else list
+    width = len(layout(contract).names)
+    encoders = [(name, _encoder(column)) for name, column in contract.features.items()]
 
     def encode(rows: Sequence[Row]) -> Matrix:
-        values = [
-            in_order([*map(row.get, numbers), *[part for name, encoder in encoders for part in encoder(row.get(name))]])
-            for row in rows
-        ]
-        return np.array(values, dtype=np.float32).reshape(len(rows), len(order))
+        values: list[Any] = []
+        for row in rows:
+            for name, encoder in encoders:
+                if encoder is None:
+                    values.append(row.get(name))
+                else:
+                    values += encoder(row.get(name))
+        return np.array(values, dtype=np.float32).reshape(len(rows), width)
 
     return encode
 
 
-def _encoder(column: Column) -> Callable[[Any], tuple[float, ...]]:
+def _encoder(column: Column) -> Encoder | None:
+    """The parts of a value; None where NumPy converts the value itself."""
+    if column.type in ("integer", "number", "boolean"):
+        return None
     if column.type == "category":
         return _category_encoder(column)
     encode, missing = ENCODERS[column.type or ""]
     return lambda value: missing if value is None else encode(value)
 
 
-def _category_encoder(column: Column) -> Callable[[Any], tuple[float, ...]]:
+def _category_encoder(column: Column) -> Encoder:
     codes = {label_text(label): (float(code),) for code, label in enumerate(column.categories, start=1)}
     missing, other = (0.0,), (float(len(column.categories) + 1),)
     if all(isinstance(label, str) for label in column.categories):
@@ -162,7 +161,7 @@ def _bucket(word: str) -> int:
     return zlib.crc32(word.encode("utf-8", "surrogatepass")) % BUCKETS
 
 
-ENCODERS: dict[str, tuple[Callable[[Any], tuple[float, ...]], tuple[float, ...]]] = {
+ENCODERS: dict[str, tuple[Encoder, tuple[float, ...]]] = {
     "date": (_date, (math.nan,) * 3),
     "datetime": (_datetime, (math.nan,) * 4),
     "time": (_time, (math.nan,)),
@@ -187,7 +186,8 @@ def _table_parts(column: Column, series: pl.Series) -> Iterable[NDArray[Any]]:
         codes = series.replace_strict(texts, range(1, len(texts) + 1), default=len(texts) + 1, return_dtype=pl.Int32)
         return [codes.set(series.is_null(), 0).to_numpy()]
     if column.type == "text":
-        rows = map(_encoder(column), series.to_list())
+        encode, missing = ENCODERS["text"]
+        rows = (missing if value is None else encode(value) for value in series.to_list())
         return np.fromiter(rows, dtype=(np.float32, BUCKETS + 1), count=series.len()).T
     parts = [series]
     if column.type == "time":

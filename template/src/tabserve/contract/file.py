@@ -67,11 +67,11 @@ def _checked(document: Any, path: Path, node: yaml.Node | None) -> Contract:
     except pydantic.ValidationError as error:
         # An unknown name explains why another one is missing.
         first = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
-        # Pydantic names the type that it tried for a category.
-        where = "".join(f"{part} > " for part in first["loc"] if part not in ("bool", "int", "str"))[:-3]
-        message = _message(first)
+        # Pydantic also names the type that it tried for a category.
+        where = " > ".join(str(part) for part in first["loc"] if part not in ("bool", "int", "str"))
+        message = f"{where}: {_message(first)}".removeprefix(": ")
         line = _line_of(node, first["loc"] or (message.partition(":")[0],))
-        raise UserError(f"{path}, line {line}: {where + ': ' if where else ''}{message}") from None
+        raise UserError(f"{path}, line {line}: {message}") from None
 
 
 def _message(error: ErrorDetails) -> str:

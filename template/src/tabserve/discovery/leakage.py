@@ -21,6 +21,10 @@ ROWS = 2_000
 FEWEST_ROWS = 20
 PERFECT = 0.999
 MONOTONOUS = 0.99999
+TREES = {
+    "classification": (DecisionTreeClassifier, balanced_accuracy_score),
+    "regression": (DecisionTreeRegressor, r2_score),
+}
 ADVICE = f"{SUSPICION}: if it is known only afterwards, give it role ignored in contract.yaml"
 
 
@@ -53,11 +57,7 @@ def _score(task: str, matrix: Matrix, target: NDArray[Any]) -> float:
     """The score of a tree on these columns in two-fold cross-validation, the worse of both; 1 is perfect."""
     if task == "regression" and matrix.shape[1] == 1 and _is_monotonous(matrix[:, 0], target):
         return 1.0
-    tree, score = (
-        (DecisionTreeClassifier, balanced_accuracy_score)
-        if task == "classification"
-        else (DecisionTreeRegressor, r2_score)
-    )
+    tree, score = TREES[task]
     stratify = task == "classification" and np.bincount(target).min() >= 2
     folds = (StratifiedKFold if stratify else KFold)(2, shuffle=True, random_state=0)
     worst = 1.0

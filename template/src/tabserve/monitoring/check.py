@@ -96,7 +96,7 @@ def check(model: Model, source: Source, limit: float, progress: Callable[[int], 
 
 @dataclass
 class _Counts:
-    """Counts of the values of one column, batch by batch."""
+    """Running counts of the values of one column."""
 
     column: Column
     baseline: drift.Baseline

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from tabserve.contract.model import FLOAT32_MAX, LONGEST, MISSING, NUMERIC, TEMPORAL, Column, Contract, label_text
+from tabserve.contract.model import FLOAT32_MAX, LONGEST, MISSING, NUMERIC, Column, Contract, label_text
 from tabserve.tables.parsing import booleans, clean, dates, numbers, texts, times, timestamps
 
 QUOTED = 40  # characters of a value that is shown
@@ -40,34 +40,19 @@ def typed(contract: Contract, table: pl.DataFrame) -> Typed:
 
 def quoted(values: pl.Series) -> list[str]:
     """Values as messages show them; dates are cast to text, because Python has none after 9999."""
-    shown = (values.cast(pl.String) if values.dtype.is_temporal() else values).to_list()
-    texts = [value if isinstance(value, str) else str(value) for value in shown]
-    return ["no value" if value is None else repr(text)[:QUOTED] for value, text in zip(shown, texts, strict=True)]
+    shown = values.cast(pl.String) if values.dtype.is_temporal() else values
+    return ["no value" if value is None else repr(str(value))[:QUOTED] for value in shown.to_list()]
 
 
 def typed_column(column: Column, raw: pl.Series) -> tuple[pl.Series, pl.Series]:
     """A column with its type, and for each row whether it breaks the contract (its value is then null)."""
-    present, values = _read(column, raw)
+    present = cleaned(column, raw)
+    values = _parsed(column, present)
     allowed = _allowed(column, values).fill_null(False)
     bad = present.is_not_null() & ~allowed
     if not column.missing:
         bad = bad | present.is_null()
     return values.set(~allowed, None).alias(raw.name), bad
-
-
-def _read(column: Column, raw: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """The column with null for missing values, and its parsed values."""
-    # Fast paths for columns that need no cleaning: known categories, and dates, which no text for missing values is.
-    if column.type == "category" and raw.dtype == pl.String and not column.na_values:
-        known = raw.is_in([label for label in column.categories if isinstance(label, str)])
-        if known.sum() == raw.count():
-            return raw, raw
-    if column.type in TEMPORAL and not column.na_values:
-        values = _parsed(column, raw)
-        if values.count() == raw.count():
-            return raw, values
-    present = cleaned(column, raw)
-    return present, _parsed(column, present)
 
 
 def cleaned(column: Column, raw: pl.Series) -> pl.Series:

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import metadata as packages
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -39,14 +39,7 @@ from tabserve.training import dataset, evaluate, export
 from tabserve.training.dataset import Loaded, Table
 
 Step = Callable[[str], AbstractContextManager[None]]
-
-
-class Pipelines(Protocol):
-    """The function of a project that builds unfitted pipelines by name."""
-
-    def __call__(self, task: str, columns: Layout, seed: int) -> Mapping[str, Pipeline]:
-        """The pipelines for a task and the columns of the matrix."""
-
+Pipelines = Callable[[str, Layout, int], Mapping[str, Pipeline]]  # from task, columns and seed to unfitted pipelines
 
 LIBRARIES = ("numpy", "polars", "scikit-learn", "skl2onnx", "onnx", "onnxruntime")
 CHECKED_CELLS = 200_000
@@ -121,8 +114,7 @@ def _fit(pipelines: Pipelines, contract: Contract, learned: Table, seed: int) ->
     try:
         # Several threads add numbers in any order; one thread gives the same model every time.
         with threadpool_limits(limits=1):
-            built = pipelines(contract.task, layout(contract), seed)
-            pipeline = _only(built).fit(learned.matrix, learned.target)
+            pipeline = _only(pipelines(contract.task, layout(contract), seed)).fit(learned.matrix, learned.target)
     except UserError:
         raise
     except (Exception, SystemExit) as error:  # the user's code may raise anything
