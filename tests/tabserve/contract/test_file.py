@@ -78,7 +78,11 @@ def test_dump_and_load_are_inverse(tmp_path: Path) -> None:
             "split: {by: luck, column: age}\ncolumns:",
             "line 4: split > by: Input should be 'time' or 'group'",
         ),
-        ("columns:", "split: {by: time, column: born}\ncolumns:", "there is no column 'born'; the columns are age, ja: nein"),
+        (
+            "columns:",
+            "split: {by: time, column: born}\ncolumns:",
+            "there is no column 'born'; the columns are age, ja: nein",
+        ),
         ("columns:", "split: {by: time, column: 'ja: nein'}\ncolumns:", "by time needs a column of type date"),
         ("columns:", "split: {by: time, col: age}\ncolumns:", "unknown field; the fields are by, column"),
         ("  age:", '  "ja: nein":\n    role: ignored\n  age:', "line 11: duplicate key 'ja: nein'"),

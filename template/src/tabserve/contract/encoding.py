@@ -49,21 +49,13 @@ WORD = re.compile(r"\w+")
 
 @dataclass(frozen=True)
 class Layout:
-    """The columns of the matrix.
+    """The columns of the matrix."""
 
-    Attributes:
-        names: a name for each matrix column, `column` or `column.part`.
-        sources: for each matrix column, the contract column that it comes from.
-        numeric: positions of numbers, booleans and parts of dates.
-        categorical: positions of category codes.
-        codes: for each categorical position, all possible codes.
-    """
-
-    names: tuple[str, ...]
-    sources: tuple[str, ...]
-    numeric: list[int]
-    categorical: list[int]
-    codes: tuple[tuple[float, ...], ...]
+    names: tuple[str, ...]  # a name for each matrix column, `column` or `column.part`
+    sources: tuple[str, ...]  # for each matrix column, the contract column that it comes from
+    numeric: list[int]  # positions of numbers, booleans and parts of dates
+    categorical: list[int]  # positions of category codes
+    codes: tuple[tuple[float, ...], ...]  # for each categorical position, all possible codes
 
     def code_arrays(self) -> list[Matrix]:
         """`codes` as `OneHotEncoder(categories=...)` takes them."""
