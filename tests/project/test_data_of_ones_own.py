@@ -46,5 +46,5 @@ def test_train_says_which_file_is_missing_then_serves_the_users_columns(project:
 def test_an_update_of_the_data_is_found_by_the_contract(project: Path) -> None:
     (project / "data/my flats.csv").write_text(table(300).replace("Köln", "Bonn"), encoding="utf-8")
     printed = make(project, "contract", "DATA=data/my flats.csv", code=2)
-    assert "'Stadt' categories: new [Bonn], gone [Köln]" in printed
+    assert "'Stadt' categories: new [Bonn], removed [Köln]" in printed
     assert "WRITE=1" in printed

@@ -169,7 +169,7 @@ def test_a_contract_of_the_same_target_shows_what_would_change(cli: Run, folder:
     other = folder / "other.csv"
     other.write_text(csv_file.read_text(encoding="utf-8").replace("Wohnfläche (m²)", "area", 1), encoding="utf-8")
     out, err = cli(folder, "contract", "other.csv", code=1)
-    assert "differs  'Wohnfläche (m²)' is gone\n" in out
+    assert "differs  'Wohnfläche (m²)' was removed\n" in out
     assert "differs  'area' is new (feature)\n" in out
     assert "contract.yaml would change in 3 places and is left as it is" in err
     assert (folder / "contract.yaml").read_text(encoding="utf-8") == before

@@ -1,4 +1,4 @@
-"""The one error that people see."""
+"""The one error that users see."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something a person can fix: what is wrong, where, and how to fix it, in one line.
+    """An error that the user can fix: one line with what is wrong, where, and how to fix it.
 
-    The command line prints it on standard error and exits with code 1; no traceback.
+    The command line prints it to standard error without a traceback and exits with code 1.
     """
 
 
 def one_line(error: Exception) -> str:
-    """What was raised, on one line that is not too long."""
+    """The message of an error as one line of at most 200 characters."""
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
@@ -22,3 +22,8 @@ def suggestion(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """`; did you mean ...?` where a known word is similar."""
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
     return f"; did you mean {found[0]}?" if found else ""
+
+
+def first_line(error: Exception) -> str:
+    """The first line of the message of an error, at most 200 characters of it."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

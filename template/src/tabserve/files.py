@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever sees half of one, and files that go when the process ends."""
+"""Atomic writes, and temporary files of this process."""
 
 from __future__ import annotations
 
@@ -9,21 +9,17 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tabserve.errors import UserError
 
-BLOCK = 2**22
+BLOCK = 2**22  # bytes that are copied at once
 
 
 @contextmanager
 def writable(path: Path) -> Iterator[None]:
-    """Turn what goes wrong while writing `path` into one line.
-
-    Raises:
-        UserError: whatever the system said.
-    """
+    """Turn an `OSError` while `path` is written into a `UserError`."""
     try:
         yield
     except OSError as error:
@@ -31,64 +27,45 @@ def writable(path: Path) -> Iterator[None]:
 
 
 def write_atomically(contents: Mapping[Path, bytes]) -> None:
-    """Write beside each path, then rename: a reader sees old files or new ones, whole.
+    """Write all files beside their paths, then rename them: readers see old files or new ones, never half of one.
 
-    Nothing is renamed before everything is written, so a full disk or a folder that is none changes nothing.
-
-    Raises:
-        UserError: a folder or a file cannot be written.
+    Nothing is renamed before everything is written, so a full disk changes nothing. Raises `UserError`.
     """
-    written: dict[Path, Path] = {}
-    try:
+    with ExitStack() as cleanup:
+        written = {}
         for path, content in contents.items():
             with writable(path):
                 if path.is_dir():
                     raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-                written[path] = _written_beside(path, content)
-        for path, temporary in written.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                folder = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.")
+                written[path] = Path(cleanup.enter_context(folder)) / path.name
+                _write_to_disk(written[path], content)
+        for path, complete in written.items():
             with writable(path):
-                temporary.replace(path)
-    finally:
-        for temporary in written.values():
-            temporary.unlink(missing_ok=True)
+                complete.replace(path)
 
 
-def _written_beside(path: Path, content: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return Path(name)
-
-
-# --- files of this process
+def _write_to_disk(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @functools.cache
-def folder() -> Path:
-    """A folder that goes when the process ends."""
-    made = Path(tempfile.mkdtemp(prefix="table-"))
-    atexit.register(shutil.rmtree, made, ignore_errors=True)
-    return made
+def _folder() -> Path:
+    """The folder for temporary files, deleted when the process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="table-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
-@contextmanager
-def temporary(ending: str) -> Iterator[Path]:
-    """A file of this process; it does not stay when it cannot be completed."""
-    handle, name = tempfile.mkstemp(dir=folder(), suffix=ending)
+def temporary(suffix: str) -> Path:
+    """A new empty file, deleted when the process ends."""
+    handle, name = tempfile.mkstemp(dir=_folder(), suffix=suffix)
     os.close(handle)
-    try:
-        yield Path(name)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    return Path(name)
 
 
 def start(path: Path, size: int) -> bytes:

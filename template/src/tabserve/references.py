@@ -1,4 +1,4 @@
-"""What a project hands over by reference, `package.module:name`: importing it, and saying what is wrong with it."""
+"""Import the objects that a project names by reference, `package.module:name`, and explain what is wrong with them."""
 
 from __future__ import annotations
 
@@ -12,28 +12,20 @@ from tabserve.errors import UserError
 
 
 def handed_over(reference: str) -> Any:
-    """What a reference of a project names.
-
-    Raises:
-        UserError: it cannot be imported, whatever a person wrote there.
-    """
+    """The object that a reference names; raises `UserError` if it cannot be imported."""
+    file, name = _file_and_name(reference)
     try:
         return pkgutil.resolve_name(reference)
     except (Exception, SystemExit) as error:
-        file, name = _place(reference)
-        if isinstance(error, AttributeError) and not _frames(error, source(reference)):
+        if isinstance(error, AttributeError) and not _own_frames(error, source(reference)):
             raise UserError(f"{file} has no {name}") from None
         raise UserError(f"{file} cannot be imported: {described(error, source(reference))}") from error
 
 
 def application(reference: str, settings: Any) -> Any:
-    """The application that a function makes.
-
-    Raises:
-        UserError: the function cannot be imported or called, or makes something else.
-    """
+    """The application that a function returns; raises `UserError` if it cannot be called or returns something else."""
     create = handed_over(reference)
-    file, name = _place(reference)
+    file, name = _file_and_name(reference)
     try:
         made = create(settings)
     except UserError:
@@ -45,14 +37,13 @@ def application(reference: str, settings: Any) -> Any:
     return made
 
 
-def _place(reference: str) -> tuple[str, str]:
-    """The name of the file, and the name in it."""
+def _file_and_name(reference: str) -> tuple[str, str]:
     module, _, name = reference.partition(":")
     return f"{module.rpartition('.')[2]}.py", name
 
 
 def source(reference: str) -> Path | None:
-    """The file that a reference leads to, where there is one."""
+    """The file that defines a reference, if it can be found."""
     try:
         found = importlib.util.find_spec(reference.partition(":")[0])
     except (ImportError, ValueError):
@@ -61,16 +52,12 @@ def source(reference: str) -> Path | None:
 
 
 def described(error: BaseException, file: Path | None) -> str:
-    """What was raised, and in which line of the project's own code, as far as that is known.
-
-    Args:
-        file: whose folder is the project's own package.
-    """
-    lines = _frames(error, file)
-    where = f" ({Path(lines[-1].filename).name}, line {lines[-1].lineno})" if lines else ""
+    """An error, with the last line in the package of `file` that raised it, if any."""
+    frames = _own_frames(error, file)
+    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}{where}"
 
 
-def _frames(error: BaseException, file: Path | None) -> list[traceback.FrameSummary]:
+def _own_frames(error: BaseException, file: Path | None) -> list[traceback.FrameSummary]:
     frames = traceback.extract_tb(error.__traceback__)
     return [frame for frame in frames if file and Path(frame.filename).is_relative_to(file.parent)]

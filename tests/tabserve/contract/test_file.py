@@ -53,16 +53,16 @@ def test_dump_and_load_are_inverse(tmp_path: Path) -> None:
         (
             "    type: integer",
             "    typo: integer",
-            "line 7: columns > age > typo: there is no such field; there are role, type, missing",
+            "line 7: columns > age > typo: unknown field; the fields are role, type, missing",
         ),
         ('categories: ["no", "yes"]', 'categories: ["no", "no"]', "categories must differ"),
         ('categories: ["no", "yes"]', 'categories: ["no"]', "two or more categories"),
         ("role: target", "role: feature", "line 4: columns: exactly one must have role target, not 0"),
         ("role: feature", "role: ignored", "line 4: columns: at least one must have role feature"),
-        ("range: [0, 120]", "categories: [1, 2]", "categories and other are for category columns only"),
+        ("range: [0, 120]", "categories: [1, 2]", "categories is for columns of type category only"),
         ("range: [0, 120]", "range: [0, .inf]", "finite"),
         ("range: [0, 120]", "range: 0-120", "line 8: columns > age > range: a range is [lowest, highest], two numbers"),
-        ('["no", "yes"]', "[no, maybe]", "YAML takes NO, yes and on for them"),
+        ('["no", "yes"]', "[no, maybe]", "YAML reads NO, yes and on as booleans"),
         ('["no", "yes"]', "[0.5, 1.5]", "a category is a text, a whole number, true or false; put quotes"),
         ("  age:\n    role: feature\n    type: integer\n    range: [0, 120]", "  age:", "a column holds role, type"),
         (
@@ -70,18 +70,22 @@ def test_dump_and_load_are_inverse(tmp_path: Path) -> None:
             "format: '%d.%m.%Y'",
             "line 5: columns > age: format of a number is '1,234.5' or '1.234,5'",
         ),
-        ("integer\n    range: [0, 120]", "date\n    format: dd.mm.yyyy", "format must be as strftime has it"),
-        ("integer\n    range: [0, 120]", "date\n    unit: kg", "unit is for integer and number columns only"),
-        ("type: category", "type: text", "line 9: columns > ja: nein: categories and other are for category"),
+        ("integer\n    range: [0, 120]", "date\n    format: dd.mm.yyyy", "format must be a strftime format"),
+        ("integer\n    range: [0, 120]", "date\n    unit: kg", "unit is for columns of type integer, number only"),
+        ("type: category", "type: text", "line 9: columns > ja: nein: categories is for columns of type category"),
         (
             "columns:",
             "split: {by: luck, column: age}\ncolumns:",
             "line 4: split > by: Input should be 'time' or 'group'",
         ),
-        ("columns:", "split: {by: time, column: born}\ncolumns:", "there is no column 'born'; there are age, ja: nein"),
+        (
+            "columns:",
+            "split: {by: time, column: born}\ncolumns:",
+            "there is no column 'born'; the columns are age, ja: nein",
+        ),
         ("columns:", "split: {by: time, column: 'ja: nein'}\ncolumns:", "by time needs a column of type date"),
-        ("columns:", "split: {by: time, col: age}\ncolumns:", "there is no such field; there are by, column"),
-        ("  age:", '  "ja: nein":\n    role: ignored\n  age:', "line 11: 'ja: nein' stands here a second time"),
+        ("columns:", "split: {by: time, col: age}\ncolumns:", "unknown field; the fields are by, column"),
+        ("  age:", '  "ja: nein":\n    role: ignored\n  age:', "line 11: duplicate key 'ja: nein'"),
         ("columns:", "columns: [", "not valid YAML"),
         (GOOD, "- 1", "is not a contract"),
         (GOOD, "", "is not a contract"),
@@ -104,6 +108,6 @@ def test_differences(tmp_path: Path) -> None:
     old = contract_file.load(written(tmp_path, GOOD))
     new = contract_file.load(written(tmp_path, GOOD.replace("integer", "number").replace("  age:", "  years:")))
     assert contract_file.differences(old, old) == []
-    assert contract_file.differences(old, new) == ["'age' is gone", "'years' is new (feature)"]
+    assert contract_file.differences(old, new) == ["'age' was removed", "'years' is new (feature)"]
     wider = contract_file.load(written(tmp_path, GOOD.replace("120", "130")))
     assert contract_file.differences(old, wider) == ["'age' range: [0, 120] becomes [0, 130]"]

@@ -8,7 +8,7 @@ import pytest
 from tabserve.contract.model import COMMA, POINT, Column, Task
 from tabserve.discovery import infer
 from tabserve.discovery.features import feature
-from tabserve.discovery.formats import Habits
+from tabserve.discovery.formats import Conventions
 from tabserve.errors import UserError
 from tabserve.tables import reader
 from tabserve.tables.casting import typed_column
@@ -122,7 +122,7 @@ def test_reasons(tmp_path: Path, values: list[str], reason: str | None) -> None:
     assert (found.role == "feature") if reason is None else (found.role == "ignored" and reason in found.reason)
 
 
-def test_what_one_should_know_is_in_the_reason(tmp_path: Path) -> None:
+def test_the_reason_names_ambiguities_and_missing_values(tmp_path: Path) -> None:
     days = [f"{1 + i % 9:02}/{1 + i % 12:02}/2024,3{i % 2}.12.2023 10:{i % 60:02}" for i in range(60)]
     rows = [f"{day},{['no', 'yes', 'None'][i % 3]}" for i, day in enumerate(days)]
     (tmp_path / "t.csv").write_text("\n".join(["day,seen,y", *rows]))
@@ -172,7 +172,7 @@ def test_leakage_of_a_quantity(tmp_path: Path) -> None:
     assert [name for name, column in columns.items() if "alone predicts" in column.reason] == ["gross"]
 
 
-def test_years_of_two_digits_are_told(tmp_path: Path) -> None:
+def test_years_of_two_digits_are_reported(tmp_path: Path) -> None:
     reason = column(tmp_path, [f"{1 + i % 28:02}.12.{40 + i % 50}" for i in range(60)]).reason
     assert reason.endswith("years of two digits read as 1970 to 2069")
 
@@ -227,7 +227,7 @@ def test_targets(
         ("x,y\n" + "\n".join(f"{i % 3},v{i // 2}" for i in range(400)), "y", "too many classes"),
     ],
 )
-def test_tables_that_cannot_be_learned(tmp_path: Path, text: str, target: str, message: str) -> None:
+def test_unusable_tables(tmp_path: Path, text: str, target: str, message: str) -> None:
     path = tmp_path / "bad.csv"
     path.write_text(text)
     with pytest.raises(UserError) as error:
@@ -267,7 +267,7 @@ def test_missing_files_and_false_endings(tmp_path: Path) -> None:
         (["Rs. 1,200", "Rs. 800"], (POINT, "Rs.")),
     ],
 )
-def test_spelled_numbers(tmp_path: Path, values: list[str], expected: tuple[str | None, str | None]) -> None:
+def test_number_formats(tmp_path: Path, values: list[str], expected: tuple[str | None, str | None]) -> None:
     found = column(tmp_path, values * 20)
     assert (found.format, found.unit) == expected
     read, bad = typed_column(found, pl.Series(values))
@@ -278,9 +278,9 @@ def test_spelled_numbers(tmp_path: Path, values: list[str], expected: tuple[str 
 def test_other_columns_decide_what_is_ambiguous() -> None:
     thousands, days = pl.Series("x", ["1.234", "5.678"] * 9), pl.Series("x", ["01/02/2024", "03/04/2024"] * 9)
     assert feature(thousands).format is None
-    assert feature(thousands, Habits(comma=True)).format == COMMA
+    assert feature(thousands, Conventions(comma=True)).format == COMMA
     assert feature(days).format == "%d/%m/%Y"
-    assert feature(days, Habits(month_first=True)).format == "%m/%d/%Y"
+    assert feature(days, Conventions(month_first=True)).format == "%m/%d/%Y"
 
 
 def test_a_day_above_12_says_which_number_is_the_month() -> None:
@@ -296,10 +296,10 @@ def test_a_number_of_eight_digits_may_be_a_day() -> None:
 def test_words_among_numbers_are_missing_values(tmp_path: Path) -> None:
     found = column(tmp_path, ["error", *(f"{i % 9}.5" for i in range(60))])
     assert (found.na_values, found.missing) == (("error",), True)
-    assert "'error' in 1 rows taken as missing" in found.reason
+    assert "'error' in 1 rows read as missing" in found.reason
 
 
-def test_a_target_that_is_spelled_in_many_ways(tmp_path: Path) -> None:
+def test_a_boolean_target_with_many_spellings(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("x,y\n" + "".join(f"{i % 5},{('Yes', 'no', 'YES', 'N')[i % 4]}\n" for i in range(60)))
     contract = infer.infer(path, "y")
@@ -331,7 +331,7 @@ def test_a_person_is_asked_about_a_few_whole_numbers(tmp_path: Path, values: int
     assert contract.task == (task or ("classification" if values == 2 else "regression"))
 
 
-def test_leakage_is_told_by_name(tmp_path: Path) -> None:
+def test_leakage_names_the_column(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     lines = [f"{i * 7 % 50},{'ab'[i % 2]},{i * i % 11},{i % 2}" for i in range(200)]
     path.write_text("\n".join(["x,copy,noise,y", *lines]))

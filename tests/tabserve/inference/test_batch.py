@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from tabserve.contract import schema
 from tabserve.contract.encoding import encode_rows, encode_table
-from tabserve.contract.model import ISO_MOMENT, Column, Contract, prediction_columns
+from tabserve.contract.model import ISO_TIMESTAMP, Column, Contract, prediction_columns
 from tabserve.contract.schema import json_row
 from tabserve.discovery import infer
 from tabserve.errors import UserError
@@ -74,7 +74,7 @@ def test_a_file_gets_the_answers_of_the_api(
     assert np.abs(actual - [numbers(answer) for answer in expected]).max() <= 1e-6 * max(1.0, np.abs(actual).max())
 
 
-def test_refused_rows_go_to_their_own_file(trained: Trained, table: pl.DataFrame, tmp_path: Path) -> None:
+def test_rejected_rows_go_to_their_own_file(trained: Trained, table: pl.DataFrame, tmp_path: Path) -> None:
     bad = {
         2: ("rooms, total", "many", "rooms, total: Input should be a valid number"),
         3: ("rooms, total", "2.5", "rooms, total: Input should be a valid integer"),
@@ -137,7 +137,7 @@ def test_the_input_is_never_overwritten(trained: Trained, table: pl.DataFrame, t
     assert source.read_bytes() == before
 
 
-def test_what_cannot_be_written_gets_one_line(trained: Trained, csv_file: Path, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_gets_one_line(trained: Trained, csv_file: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="cannot be written"):
         score(trained, csv_file, tmp_path / "file" / "out.csv")
@@ -170,7 +170,7 @@ def test_a_quote_that_is_never_closed_ends_in_one_line(trained: Trained, csv_fil
         ('1,"2,3\n', "a quote that is opened in line 202 is closed 201 lines later"),
     ],
 )
-def test_where_a_table_is_broken_is_said(tmp_path: Path, broken: str, message: str) -> None:
+def test_the_error_names_the_malformed_record(tmp_path: Path, broken: str, message: str) -> None:
     rows = "".join(f"{i},{i % 7},{i % 2}\n" for i in range(200))
     (tmp_path / "t.csv").write_text(f"a,b,y\n{rows}{broken}{rows}")
     with pytest.raises(UserError, match=message):
@@ -178,7 +178,7 @@ def test_where_a_table_is_broken_is_said(tmp_path: Path, broken: str, message: s
 
 
 @pytest.mark.parametrize("behind", [40, 1, 0])
-def test_where_a_quote_is_never_closed_is_said(tmp_path: Path, behind: int) -> None:
+def test_the_error_names_the_quote_that_is_never_closed(tmp_path: Path, behind: int) -> None:
     rows = "".join(f"{i},{i % 7},{i % 2}\n" for i in range(40))
     (tmp_path / "t.csv").write_text(f'a,b,y\n{rows}1,"2,3\n' + "1,2,3\n" * behind)
     with pytest.raises(UserError, match="a quote that is opened in line 42 is never closed"):
@@ -213,7 +213,7 @@ def test_csv_blocks_end_where_records_end(cells: list[tuple[str, str]], size: in
     assert read == cells
 
 
-# --- the two ways of validating and encoding agree
+# --- rows and tables are validated and encoded alike
 
 COLUMNS = {
     "i": Column(role="feature", type="integer", range=(-5, 300), missing=True),
@@ -227,7 +227,7 @@ COLUMNS = {
     "y": Column(role="target", type="number"),
 }
 CONTRACT = Contract(version=1, data="x.csv", task="regression", columns=COLUMNS)
-MOMENTS = st.from_regex(rf"\A(?:{ISO_MOMENT})\Z") | st.sampled_from(
+TIMESTAMPS = st.from_regex(rf"\A(?:{ISO_TIMESTAMP})\Z") | st.sampled_from(
     [
         *("", "2020-13-01", "01.02.2020", "10:00", "24-1-1", "2024-1-1", "0000-01-01", "1704067200"),
         *("2024-01-01T10:00Z", "2024-01-01t10:00:00.123456789z", "2024-01-01 00:00:00", "2024-01-01T02:00:00+02:00"),
@@ -242,8 +242,8 @@ CELLS = st.fixed_dictionaries(
         "c": st.sampled_from(["a", " b c ", "ü", "1", "z", ""]),
         "o": st.sampled_from(["x", "y", "zzz", "", "0"]),
         "k": st.sampled_from(["1", "2", "30", "3", "1.0", ""]),
-        "d": st.dates().map(str) | MOMENTS,
-        "t": st.datetimes().map(lambda time: time.isoformat()) | MOMENTS,
+        "d": st.dates().map(str) | TIMESTAMPS,
+        "t": st.datetimes().map(lambda time: time.isoformat()) | TIMESTAMPS,
     }
 )
 
@@ -265,7 +265,7 @@ def test_rows_and_tables_are_validated_and_encoded_alike(cells: list[dict[str, s
 
 
 @settings(max_examples=300, deadline=None)
-@given(text=MOMENTS | st.text("0123456789-T:Z+. ", max_size=20), name=st.sampled_from(["d", "t"]))
+@given(text=TIMESTAMPS | st.text("0123456789-T:Z+. ", max_size=20), name=st.sampled_from(["d", "t"]))
 def test_dates_are_accepted_alike(text: str, name: str) -> None:
     column = COLUMNS[name]
     contract = Contract(version=1, data="x", task="regression", columns={name: column, "y": COLUMNS["y"]})
@@ -300,7 +300,7 @@ def test_features_may_be_called_as_the_columns_of_the_output(tmp_path: Path) -> 
     assert report.holdout_csv(outcome, contract).splitlines()[0] == ",".join([*names, target, *added])
 
 
-def test_predictions_that_are_no_numbers_are_refused(trained: Trained, table: pl.DataFrame) -> None:
+def test_predictions_that_are_not_finite_are_rejected(trained: Trained, table: pl.DataFrame) -> None:
     model = models.load(trained.model)
     size = max(len(trained.contract.classes), 1)
 
@@ -317,7 +317,7 @@ def test_predictions_that_are_no_numbers_are_refused(trained: Trained, table: pl
     assert refused.select("row", "reason").rows() == [(3, models.OVERFLOW)]
 
 
-def test_dates_that_python_cannot_hold_are_refused(trained: Trained, table: pl.DataFrame, tmp_path: Path) -> None:
+def test_dates_that_python_cannot_hold_are_rejected(trained: Trained, table: pl.DataFrame, tmp_path: Path) -> None:
     late = table.head(2).with_columns(pl.lit(10**7).cast(pl.Int32).cast(pl.Date).alias("seit"))
     late.write_parquet(tmp_path / "late.parquet")
     counts = score(trained, tmp_path / "late.parquet", tmp_path / "out.csv")

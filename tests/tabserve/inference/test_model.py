@@ -48,9 +48,9 @@ def other_target() -> dict[str, Any]:
 
 BROKEN: dict[str, tuple[Callable[[bytes], bytes | None], str]] = {
     "missing": (lambda model: None, "there is no model at"),
-    "empty": (lambda model: b"", "no readable ONNX model"),
-    "truncated": (lambda model: model[: len(model) // 2], "no readable ONNX model"),
-    "text": (lambda model: b"version https://git-lfs.github.com/spec/v1\n", "no readable ONNX model"),
+    "empty": (lambda model: b"", "not a valid ONNX model"),
+    "truncated": (lambda model: model[: len(model) // 2], "not a valid ONNX model"),
+    "text": (lambda model: b"version https://git-lfs.github.com/spec/v1\n", "not a valid ONNX model"),
     "foreign": (lambda model: foreign(), "an ONNX model of another origin"),
     "newer": (
         lambda model: changed(model, lambda metadata: metadata["contract"].update(version=2)),
@@ -130,6 +130,6 @@ def test_damaged_bytes_get_one_line(trained: Trained, tmp_path: Path) -> None:
             assert "\n" not in str(error)
 
 
-def test_a_folder_is_no_model(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_model(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no model at"):
         models.load(tmp_path)

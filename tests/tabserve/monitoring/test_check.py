@@ -37,7 +37,7 @@ def test_the_training_data_keeps_the_contract_and_has_not_drifted(model: Model, 
     assert {item.name for item in found.findings} == {*model.contract.features, model.contract.target}
 
 
-def test_what_is_refused_is_what_batch_scoring_refuses(model: Model, trained: Trained, tmp_path: Path) -> None:
+def test_check_and_batch_scoring_reject_the_same_rows(model: Model, trained: Trained, tmp_path: Path) -> None:
     broken = reader.read(trained.source).with_row_index()
     rooms = pl.when(pl.col("index") < 7).then(pl.lit("many")).otherwise(pl.col("rooms, total")).alias("rooms, total")
     broken.with_columns(rooms).write_csv(tmp_path / "broken.csv")
@@ -100,14 +100,14 @@ def test_a_mass_at_one_end_is_seen() -> None:
         assert drift.psi(*drift.shares(baseline, counts, 0)) > 0.5
 
 
-def test_target_gaps_are_no_drift(model: Model, trained: Trained, tmp_path: Path) -> None:
+def test_missing_targets_are_not_drift(model: Model, trained: Trained, tmp_path: Path) -> None:
     target = trained.contract.target
     gaps = pl.when(pl.int_range(pl.len()) % 3 == 0).then(None).otherwise(pl.col(target)).alias(target)
     reader.read(trained.source).with_columns(gaps).write_csv(tmp_path / "t.csv")
     assert not finding(model, tmp_path / "t.csv", target).drifted
 
 
-def test_refused_values_are_not_missing_ones(model: Model, trained: Trained, tmp_path: Path) -> None:
+def test_invalid_values_are_not_missing_values(model: Model, trained: Trained, tmp_path: Path) -> None:
     first = pl.int_range(pl.len()) < 100
     spoiled = pl.when(first).then(pl.lit("31/31/2024")).otherwise(pl.col("seit")).alias("seit")
     reader.read(trained.source).with_columns(spoiled).write_csv(tmp_path / "t.csv")

@@ -1,4 +1,4 @@
-"""Files as people have them: packed, in other encodings, in other formats, elsewhere."""
+"""Files as users have them: compressed, in other encodings, in other formats, elsewhere."""
 
 import bz2
 import functools
@@ -32,16 +32,16 @@ def zipped(content: bytes, path: Path) -> None:
         archive.writestr("inner.csv", content)
 
 
-PACKERS: dict[str, Callable[[bytes], bytes]] = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
+COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
 
 
-@pytest.mark.parametrize("ending", [*PACKERS, "zip"])
-def test_packed(tmp_path: Path, ending: str) -> None:
+@pytest.mark.parametrize("ending", [*COMPRESSORS, "zip"])
+def test_compressed(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"t.csv.{ending}"
     if ending == "zip":
         zipped(CSV.encode(), path)
     else:
-        path.write_bytes(PACKERS[ending](CSV.encode()))
+        path.write_bytes(COMPRESSORS[ending](CSV.encode()))
     assert reader.read(path).rows() == EXPECTED
     assert reader.sha256(path) == hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -151,20 +151,20 @@ def test_addresses_that_lead_nowhere(address: str, message: str) -> None:
         (
             "t.csv",
             "stadt\nKöln\nGörlitz\nLüneburg\n".encode() + b"M\xfcnchen\n",
-            "but for 1 bytes, the first in line 5",
+            "except for 1 bytes, the first in line 5",
         ),
         ("t.csv", b"<!DOCTYPE html><html></html>", "is a web page"),
-        ("t.csv.gz", gzip.compress(CSV.encode())[:40], "cannot be unpacked: Compressed file ended"),
-        ("t.csv.xz", lzma.compress(CSV.encode())[:-20] + bytes(20), "cannot be unpacked"),
+        ("t.csv.gz", gzip.compress(CSV.encode())[:40], "cannot be decompressed: Compressed file ended"),
+        ("t.csv.xz", lzma.compress(CSV.encode())[:-20] + bytes(20), "cannot be decompressed"),
         ("t.zip", b"PK\x03\x04" + bytes(60), "cannot be read"),
-        ("t.jsonl", b'{"a": NaN}\n', "NaN and Infinity are no JSON, write null"),
+        ("t.jsonl", b'{"a": NaN}\n', "NaN and Infinity are not valid JSON, write null"),
         ("t.xlsx", CSV.encode(), "cannot be read as Excel"),
         ("t.parquet", CSV.encode(), "cannot be read as Parquet"),
         ("t.jsonl", b'{"a": 1}\n{"a"\n', "cannot be read as JSON lines"),
         ("t.json", b"[1, 2]", "cannot be read as JSON lines"),
     ],
 )
-def test_files_that_are_no_table(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+def test_files_that_are_not_tables(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message) as error:
         reader.read(tmp_path / name)
@@ -183,9 +183,9 @@ def test_a_sample_is_exact_and_in_order(tmp_path: Path, monkeypatch: pytest.Monk
     assert reader.sample(path, 6_000)[0].equals(reader.read(path))
 
 
-def test_a_pipe_is_no_file(tmp_path: Path) -> None:
+def test_a_pipe_is_rejected(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "t.csv")
-    with pytest.raises(UserError, match="is no file but a pipe"):
+    with pytest.raises(UserError, match="is a pipe or a device, not a file"):
         reader.read(tmp_path / "t.csv")
 
 
@@ -210,8 +210,8 @@ def test_odd_names_in_parquet(tmp_path: Path) -> None:
     assert reader.read(tmp_path / "t.parquet").columns == ["column_1", "a", "a_2"]
 
 
-def test_separators_are_told() -> None:
+def test_separators_are_reported() -> None:
     assert dialect.remarks(dialect.Dialect(";", 2, ["a"]), "t.csv") == [
         "t.csv: semicolons separate the columns",
-        "t.csv: 2 lines above the header are left out",
+        "t.csv: 2 lines above the header are skipped",
     ]

@@ -55,7 +55,7 @@ def day(format: str) -> Callable[[Random], Cell]:
     return make
 
 
-def moment(format: str) -> Callable[[Random], Cell]:
+def timestamp(format: str) -> Callable[[Random], Cell]:
     def make(chance: Random) -> Cell:
         value = dt.datetime(2000, 1, 1) + dt.timedelta(minutes=chance.randrange(9_000_000))
         return value.strftime(format), value
@@ -90,9 +90,9 @@ KINDS: dict[str, tuple[str, Callable[[Random], Cell]]] = {
     "short day": ("date", day("%d-%b-%y")),
     "compact day": ("date", day("%Y%m%d")),
     "long day": ("date", day("%B %d, %Y")),
-    "iso moment": ("datetime", moment("%Y-%m-%dT%H:%M:00Z")),
-    "german moment": ("datetime", moment("%d.%m.%Y %H:%M")),
-    "half days": ("datetime", moment("%Y-%m-%d %I:%M %p")),
+    "iso timestamp": ("datetime", timestamp("%Y-%m-%dT%H:%M:00Z")),
+    "german timestamp": ("datetime", timestamp("%d.%m.%Y %H:%M")),
+    "half days": ("datetime", timestamp("%Y-%m-%d %I:%M %p")),
     "text": ("text", sentence),
 }
 DECIMAL_COMMAS = ("number", spelled(lambda value: grouped(value, ".", ",")))
@@ -129,7 +129,7 @@ def plans(draw: st.DrawFn) -> dict[str, Any]:
         "gaps": draw(st.sampled_from([0, 0.05, 0.3])),
         "title": draw(st.booleans()),
         "commas": draw(st.booleans()),
-        "packed": draw(st.booleans()),
+        "compressed": draw(st.booleans()),
         "blanks": draw(st.sampled_from(["", " "])),
     }
 
@@ -152,8 +152,8 @@ def write(folder: Path, plan: dict[str, Any]) -> Written:
     lines = [separator.join(quoted(f"{blank}{cell}{blank}", separator) for cell in row) for row in (names, *texts)]
     title = "A title\n\n" if plan["title"] and len(names) > 2 else ""
     content = (title + "\n".join(lines) + "\n").encode(plan["encoding"])
-    path = folder / ("table.csv.gz" if plan["packed"] else "table.csv")
-    path.write_bytes(gzip.compress(content, mtime=0) if plan["packed"] else content)
+    path = folder / ("table.csv.gz" if plan["compressed"] else "table.csv")
+    path.write_bytes(gzip.compress(content, mtime=0) if plan["compressed"] else content)
     values = {name: [cell[1] for cell in column] for name, column in cells.items()}
     return Written(path, {name: makers[name][0] for name in makers}, values)
 

@@ -152,7 +152,7 @@ def test_splits_of_the_contract(csv_file: Path, by: Literal["time", "group"]) ->
         assert set(rows[learned.tolist()][name]) & set(rows[held_out.tolist()][name]) == set()
 
 
-def test_time_splits_keep_moments_together() -> None:
+def test_time_splits_keep_equal_timestamps_together() -> None:
     keys = np.array([3.0, 1, 2, 3, 3, 3, 1, 2, 2, 3])
     learned, held_out = dataset.by_time(keys, 0.2)
     assert keys[held_out].tolist() == [3.0] * 5
@@ -246,7 +246,7 @@ def test_what_cannot_be_exported_is_named(steps: list[tuple[str, BaseEstimator]]
     assert message in str(error.value)
 
 
-def test_the_gate_names_the_step_where_numbers_part() -> None:
+def test_the_gate_names_the_step_that_differs() -> None:
     steps = [("bins", KBinsDiscretizer(8, encode="ordinal")), ("estimator", HistGradientBoostingClassifier())]
     pipeline, matrix = binary(Pipeline(steps))
     graph = export.convert(pipeline, 3)

@@ -1,4 +1,4 @@
-"""`contract.yaml`: reading and checking it, writing it, and what differs between two of them."""
+"""Read, check, write and compare `contract.yaml`."""
 
 from __future__ import annotations
 
@@ -25,44 +25,39 @@ HEAD = """\
 #
 #   role        feature, target or ignored
 #   type        integer, number, boolean, category, text, date, datetime or time
-#   missing     true: the value may be absent
-#   na_values   what else means absent in files, as [-999, unknown], beside NA, null, ? and the like
+#   missing     true: the value may be missing
+#   na_values   what else means missing in files, as [-999, unknown], besides NA, null, ? and the like
 #   range       [lowest, highest] allowed number
 #   categories  the allowed values; of a binary target, the last one is the positive class
-#   other       true: a value that is not listed counts as one further category; false: it is refused
-#   format      how files write it (the API takes plain numbers and ISO 8601): of dates and times as strftime has it,
-#               of numbers "1,234.5" or "1.234,5"
-#   unit        what stands beside a number in files and means nothing, as kg or %
+#   other       true: a value that is not listed counts as one further category; false: it is rejected
+#   format      how files write the values (the API takes plain numbers and ISO 8601): dates and times as for strftime,
+#               numbers as "1,234.5" or "1.234,5"
+#   unit        what stands beside a number in files and is ignored, as kg or %
 #
-# The rows to evaluate on are drawn at random, unless there is a line as one of these:
+# The rows for evaluation are drawn at random, unless there is a line such as one of these:
 #   split: {by: time, column: a date, datetime, time or number}     the latest rows
 #   split: {by: group, column: any}                  whole groups, as all rows of a customer
 """
 
 
 def load(path: Path) -> Contract:
-    """Read and check `contract.yaml`.
-
-    Raises:
-        UserError: the file is missing, no YAML, or breaks a rule; the message gives the line.
-    """
+    """Read and check `contract.yaml`; raises `UserError` with the line of the first error."""
     try:
         text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        document = yaml.safe_load(text)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: make one with `make contract DATA=file TARGET=column`") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        document = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if duplicate := _duplicate_key(node):
-        raise UserError(f"{path}, line {duplicate.start_mark.line + 1}: {duplicate.value!r} stands here a second time")
+        raise UserError(f"{path}, line {duplicate.start_mark.line + 1}: duplicate key {duplicate.value!r}")
     return _checked(document, path, node)
 
 
-def _checked(document: Any, path: Path, node: Any) -> Contract:
+def _checked(document: Any, path: Path, node: yaml.Node | None) -> Contract:
     if not isinstance(document, Mapping):
         raise UserError(f"{path} is not a contract: it must hold version, data, task and columns")
     if isinstance(document.get("version"), int) and document["version"] > VERSION:
@@ -70,83 +65,89 @@ def _checked(document: Any, path: Path, node: Any) -> Contract:
     try:
         return Contract.model_validate(document)
     except pydantic.ValidationError as error:
-        # An unknown name explains why another one is said to be absent.
+        # An unknown name explains why another one is missing.
         first = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
-        where = " > ".join(str(part) for part in first["loc"] if not _is_union_tag(part))
-        message = _message(first)
+        # Pydantic also names the type that it tried for a category.
+        where = " > ".join(str(part) for part in first["loc"] if part not in ("bool", "int", "str"))
+        message = f"{where}: {_message(first)}".removeprefix(": ")
         line = _line_of(node, first["loc"] or (message.partition(":")[0],))
-        raise UserError(f"{path}, line {line}: {where + ': ' if where else ''}{message}") from None
+        raise UserError(f"{path}, line {line}: {message}") from None
 
 
 def _message(error: ErrorDetails) -> str:
-    """What is wrong; of an unknown name, which ones there are."""
     if error["type"] == "extra_forbidden":
         fields = {"columns": Column.model_fields, "split": Split.model_fields}
         known = fields.get(str(error["loc"][0]), Contract.model_fields)
-        return f"there is no such field; there are {', '.join(known)}"
-    where = [str(part) for part in error["loc"]]
-    if "categories" in where or "na_values" in where:
+        return f"unknown field; the fields are {', '.join(known)}"
+    if "categories" in error["loc"] or "na_values" in error["loc"]:
         return "a category is a text, a whole number, true or false; put quotes around anything else"
-    if "range" in where:
+    if "range" in error["loc"]:
         return "a range is [lowest, highest], two numbers"
     if error["type"] == "model_type":
         return f"a column holds {', '.join(Column.model_fields)}"
     return error["msg"].removeprefix("Value error, ")
 
 
-def _is_union_tag(part: int | str) -> bool:
-    return part in ("bool", "int", "str")
+def _children(node: yaml.Node | None) -> list[tuple[str, yaml.Node, yaml.Node]]:
+    """The items of a YAML node: keys or positions, with the nodes of key and value."""
+    if isinstance(node, yaml.MappingNode):
+        return [(str(key.value), key, value) for key, value in node.value]
+    if isinstance(node, yaml.SequenceNode):
+        return [(str(position), item, item) for position, item in enumerate(node.value)]
+    return []
 
 
-def _line_of(node: Any, loc: tuple[int | str, ...]) -> int:
-    """The line (from 1) of the deepest YAML node on the way to `loc`."""
+def _line_of(node: yaml.Node | None, location: tuple[int | str, ...]) -> int:
+    """The line (from 1) of the deepest YAML node on the way to a location."""
     line = 1
-    for part in loc:
-        if isinstance(node.value, list) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-        elif isinstance(node.value, list) and node.value and isinstance(node.value[0], tuple):
-            pair = next((pair for pair in node.value if pair[0].value == str(part)), None)
-            if pair is None:
-                return line
-            line, node = pair[0].start_mark.line + 1, pair[1]
-            continue
-        else:
-            return line
-        line = node.start_mark.line + 1
+    for part in location:
+        found = next(((key, value) for name, key, value in _children(node) if name == str(part)), None)
+        if found is None:
+            break
+        line, node = found[0].start_mark.line + 1, found[1]
     return line
 
 
-def _duplicate_key(node: Any) -> Any:
-    """The first mapping key that stands twice (YAML forbids it, PyYAML lets the last one win)."""
-    if node is None or not isinstance(node.value, list):
-        return None
+def _duplicate_key(node: yaml.Node | None) -> yaml.Node | None:
+    """The first repeated key: YAML forbids it, PyYAML lets the last one win."""
     seen = set()
-    for item in node.value:
-        if isinstance(item, tuple):
-            if item[0].value in seen:
-                return item[0]
-            seen.add(str(item[0].value))
-            item = item[1]
-        if found := _duplicate_key(item):
+    for name, key, value in _children(node):
+        if name in seen:
+            return key
+        seen.add(name)
+        if found := _duplicate_key(value):
             return found
     return None
 
 
 def dump(contract: Contract) -> str:
-    """The contract as commented YAML, as `load` reads it."""
+    """The contract as YAML with comments, which `load` reads."""
     document = contract.model_dump(mode="json", exclude_defaults=True)
-    document["columns"] = {name: _plain(column) for name, column in contract.columns.items()}
+    document["columns"] = {name: _stated(column) for name, column in contract.columns.items()}
 
     class Dumper(yaml.SafeDumper):
-        """Lists on one line, mappings one key a line."""
+        """Lists on one line, mappings with one key on each line."""
 
     Dumper.add_representer(list, lambda dumper, items: dumper.represent_sequence(LIST_TAG, items, flow_style=True))
     text = HEAD + yaml.dump(document, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=110)
     return f"{text}{SEAL}{_digest(text)}\n"
 
 
+def _stated(column: Column) -> dict[str, Any]:
+    """The fields to write: those that differ from their defaults, or always matter."""
+    stated = {name for name, field in Column.model_fields.items() if getattr(column, name) != field.default}
+    if column.role != "ignored":
+        stated.add("missing")
+    if column.type == "category" and column.role == "feature":
+        stated.add("other")
+    fields = column.model_dump(mode="json", include=stated)
+    if column.range:
+        fields["range"] = [int(edge) if edge.is_integer() else edge for edge in column.range]
+    return fields
+
+
 def is_edited(text: str) -> bool:
-    """Whether a person changed a contract since `dump` wrote it."""
+    """Whether a contract was edited after `dump` wrote it."""
     body, found, digest = text.rpartition(SEAL)
     return not found or digest.strip() != _digest(body)
 
@@ -156,43 +157,30 @@ def _digest(text: str) -> str:
 
 
 def differences(old: Contract, new: Contract) -> list[str]:
-    """What a new contract says otherwise than an old one, one line each; reasons do not count."""
-    whole = [(key, getattr(old, key), getattr(new, key)) for key in ("data", "task", "split")]
-    lines = [f"{key}: {_shown(before)} becomes {_shown(after)}" for key, before, after in whole if before != after]
-    lines += [f"{name!r} is gone" for name in old.columns if name not in new.columns]
+    """The differences between two contracts, one line each; reasons are not compared."""
+    lines = [f"{key}: {change}" for key in ("data", "task", "split") if (change := _change(key, old, new))]
+    lines += [f"{name!r} was removed" for name in old.columns if name not in new.columns]
     for name, column in new.columns.items():
         if name not in old.columns:
             lines.append(f"{name!r} is new ({column.role})")
             continue
-        before, after = old.columns[name].model_dump(), column.model_dump()
-        changed = [key for key in before if key != "reason" and before[key] != after[key]]
-        lines += [f"{name!r} {key}: {_change(key, before[key], after[key])}" for key in changed]
+        changes = {key: _change(key, old.columns[name], column) for key in Column.model_fields if key != "reason"}
+        lines += [f"{name!r} {key}: {change}" for key, change in changes.items() if change]
     return lines
 
 
-def _change(key: str, before: Any, after: Any) -> str:
-    """Of lists of words what is new and what is gone; they may be long, and mostly the same."""
+def _change(key: str, old: Column | Contract, new: Column | Contract) -> str:
+    """What has changed in a field; of long lists only the items that differ."""
+    before, after = getattr(old, key), getattr(new, key)
+    if before == after:
+        return ""
     if key not in ("categories", "na_values") or set(before) == set(after):
         return f"{_shown(before)} becomes {_shown(after)}"
-    new, gone = ([item for item in one if item not in other] for one, other in ((after, before), (before, after)))
-    parts = [f"{word} {_shown(items)}" for word, items in (("new", new), ("gone", gone)) if items]
-    return ", ".join(parts)
+    added, removed = ([item for item in one if item not in other] for one, other in ((after, before), (before, after)))
+    return ", ".join(f"{word} {_shown(items)}" for word, items in (("new", added), ("removed", removed)) if items)
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(f'{item:.12g}' if isinstance(item, float) else str(item) for item in value)}]"
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _plain(column: Column) -> dict[str, Any]:
-    """The fields that say something, with whole numbers written without a decimal point."""
-    fields = column.model_dump(mode="json", exclude_defaults=True)
-    if column.role != "ignored":
-        fields["missing"] = column.missing
-    if column.type == "category" and column.role == "feature":
-        fields["other"] = column.other
-    if "range" in fields:
-        fields["range"] = [int(edge) if float(edge).is_integer() else edge for edge in fields["range"]]
-    order = list(Column.model_fields)
-    return dict(sorted(fields.items(), key=lambda item: order.index(item[0])))

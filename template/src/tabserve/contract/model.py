@@ -1,7 +1,7 @@
 """The data contract: what each column means, and which values are allowed.
 
-`contract.yaml` is inferred once (`make contract DATA=file TARGET=column`), reviewed and edited by
-people, and copied into the model file by training. Everything that touches data reads it from there.
+`make contract DATA=file TARGET=column` infers `contract.yaml` once; people review and edit it, and training copies it
+into the model file. Everything that touches data follows it.
 """
 
 from __future__ import annotations
@@ -15,36 +15,41 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, Stri
 VERSION = 1
 LONGEST = {"category": 1_000, "text": 20_000}  # characters
 FLOAT32_MAX = 3.4028234663852886e38
-# A date or a moment, as ISO 8601 and RFC 3339 have it. Two parsers read it, so neither may be more generous.
+# Dates, timestamps and times as in ISO 8601 and RFC 3339. Two parsers read them, so neither may accept more.
 ISO_DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
-ISO_MOMENT = (
-    ISO_DAY + r"([Tt ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?"
-    r"([Zz]|[+-]([01][0-9]|2[0-3]):?[0-5][0-9])?)?"
-)
-# A time of day without a zone.
 ISO_TIME = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?"
-# Texts that mean that there is no value.
+ISO_TIMESTAMP = rf"{ISO_DAY}([Tt ]{ISO_TIME}([Zz]|[+-]([01][0-9]|2[0-3]):?[0-5][0-9])?)?"
+# Texts that mean a missing value.
 MISSING = (
     *("", "NA", "N/A", "n/a", "na", "NaN", "nan", "NAN", "null", "NULL", "Null", "None", "nil", "N.A.", "n.a.", "k.A."),
     *("-", "--", "?", ".", "..", ":", "<NA>", "#N/A", "#NV", "\\N", "(null)", "NaT"),
     *("#VALUE!", "#REF!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!"),
 )
-# How files write numbers, where not as computers do.
+# Number formats of files, besides that of computers.
 POINT, COMMA = "1,234.5", "1.234,5"
 
-# In the reason of a column that may hold the answer.
+# In the reason of a column that may leak the target.
 SUSPICION = "it alone predicts the target perfectly"
 
 Task = Literal["classification", "regression"]
 Kind = Literal["integer", "number", "boolean", "category", "text", "date", "datetime", "time"]
-ORDERED = ("date", "datetime", "time", "integer", "number")
+NUMERIC = ("integer", "number")
+TEMPORAL = ("date", "datetime", "time")
+FOR_TYPES = {
+    "range": NUMERIC,
+    "unit": NUMERIC,
+    "categories": ("category",),
+    "other": ("category",),
+    "format": (*NUMERIC, *TEMPORAL),
+}
+CONFIG = ConfigDict(extra="forbid", frozen=True)
 Label = StrictBool | StrictInt | StrictStr
 
 
 class Column(BaseModel):
     """One column of the table."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = CONFIG
 
     role: Literal["feature", "target", "ignored"]
     type: Kind | None = None
@@ -65,9 +70,9 @@ class Column(BaseModel):
 
 
 class Split(BaseModel):
-    """Which rows to evaluate on, where they are not drawn at random."""
+    """How rows for evaluation are chosen, unless at random."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = CONFIG
 
     by: Literal["time", "group"]
     column: str
@@ -76,7 +81,7 @@ class Split(BaseModel):
 class Contract(BaseModel):
     """The columns of a table, in the order of the file, and the task to learn from them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = CONFIG
 
     version: Literal[1]
     data: str
@@ -92,7 +97,7 @@ class Contract(BaseModel):
 
     @property
     def features(self) -> dict[str, Column]:
-        """The columns that the model reads, by name, in order."""
+        """The input columns of the model by name, in order."""
         return {name: column for name, column in self.columns.items() if column.role == "feature"}
 
     @property
@@ -109,27 +114,20 @@ class Contract(BaseModel):
 def _column_problem(column: Column) -> str | None:
     if column.role != "ignored" and column.type is None:
         return "a feature or target needs a type"
-    return _number_problem(column) or _category_problem(column) or _format_problem(column)
-
-
-def _number_problem(column: Column) -> str | None:
-    if column.type not in ("integer", "number"):
-        given = next((name for name in ("range", "unit") if getattr(column, name) is not None), None)
-        return f"{given} is for integer and number columns only" if given else None
+    for name, types in FOR_TYPES.items():
+        if getattr(column, name) and column.type not in types:
+            return f"{name} is for columns of type {', '.join(types)} only"
     if column.range and not -FLOAT32_MAX <= column.range[0] <= column.range[1] <= FLOAT32_MAX:
         return "range must be [lowest, highest], finite, the lowest first"
-    return None
-
-
-def _category_problem(column: Column) -> str | None:
     if column.type == "category" and column.role != "ignored" and not column.categories:
         return "a category column needs categories"
-    if column.type != "category" and (column.categories or column.other):
-        return "categories and other are for category columns only"
-    if len({type(label) is bool for label in column.categories}) > 1:
-        return 'categories mix true and false with others: YAML takes NO, yes and on for them, write "NO", "yes", "on"'
-    spellings, values = {label_text(label) for label in column.categories}, set(column.categories)
-    if min(len(spellings), len(values)) < len(column.categories):
+    return _categories_problem(column.categories) or _format_problem(column)
+
+
+def _categories_problem(labels: tuple[Label, ...]) -> str | None:
+    if len({type(label) is bool for label in labels}) > 1:
+        return 'categories mix booleans with others: YAML reads NO, yes and on as booleans, write "NO", "yes", "on"'
+    if min(len(set(map(label_text, labels))), len(set(labels))) < len(labels):
         return "categories must differ from each other"
     return None
 
@@ -137,13 +135,11 @@ def _category_problem(column: Column) -> str | None:
 def _format_problem(column: Column) -> str | None:
     if column.format is None:
         return None
-    if column.type in ("integer", "number"):
+    if column.type in NUMERIC:
         return None if column.format in (POINT, COMMA) else f"format of a number is {POINT!r} or {COMMA!r}"
-    if column.type not in ("date", "datetime", "time"):
-        return "format is for date, datetime, time and number columns only"
-    unknown = re.sub(r"%[-#.]?[a-zA-Z3-9%]", "", column.format)
-    if "%" in unknown or "%" not in column.format:
-        return "format must be as strftime has it, for example %d.%m.%Y"
+    rest = re.sub(r"%[-#.]?[a-zA-Z3-9%]", "", column.format)
+    if "%" in rest or rest == column.format:
+        return "format must be a strftime format, as %d.%m.%Y"
     return None
 
 
@@ -154,11 +150,11 @@ def _contract_problem(contract: Contract) -> str | None:
     if not contract.features:
         return "columns: at least one must have role feature"
     target = contract.columns[targets[0]]
-    if target.type in ("text", "date", "datetime", "time"):
-        return f"columns: a target of type {target.type} cannot be learned; use category, integer or number"
+    if target.type in ("text", *TEMPORAL):
+        return f"columns: a target of type {target.type} is not supported; use category, integer or number"
     if contract.task == "classification" and (target.type != "category" or len(target.categories) < 2):
         return "task: a classification needs a target of type category with two or more categories"
-    if contract.task == "regression" and target.type not in ("integer", "number"):
+    if contract.task == "regression" and target.type not in NUMERIC:
         return "task: a regression needs a target of type integer or number"
     return _split_problem(contract)
 
@@ -166,27 +162,27 @@ def _contract_problem(contract: Contract) -> str | None:
 def _split_problem(contract: Contract) -> str | None:
     if contract.split is None:
         return None
-    column = contract.columns.get(contract.split.column)
-    if column is None:
-        return f"split: there is no column {contract.split.column!r}; there are {', '.join(contract.columns)}"
-    if contract.split.by == "time" and column.type not in ORDERED:
-        return f"split: by time needs a column of type {', '.join(ORDERED)}; give {contract.split.column!r} one of them"
+    name, ordered = contract.split.column, (*TEMPORAL, *NUMERIC)
+    if name not in contract.columns:
+        return f"split: there is no column {name!r}; the columns are {', '.join(contract.columns)}"
+    if contract.split.by == "time" and contract.columns[name].type not in ordered:
+        return f"split: by time needs a column of type {', '.join(ordered)}; give {name!r} one of them"
     return None
 
 
 def label_text(label: bool | int | str) -> str:
-    """The label as a table file spells it: true and false in lower case, numbers as digits."""
+    """The label as files write it: booleans in lower case, numbers as digits."""
     return str(label).lower() if isinstance(label, bool) else str(label)
 
 
 def prediction_columns(contract: Contract) -> list[str]:
-    """The names of the columns that scoring adds; one that the contract has already gets `_` behind it."""
+    """The names of the columns that scoring adds; `_` is appended to names of the contract."""
     names = ["prediction", *(f"probability_{label_text(label)}" for label in contract.classes)]
     return [free_name(name, contract.columns) for name in names]
 
 
 def free_name(name: str, taken: Container[str]) -> str:
-    """The name, with as many `_` behind it as it takes to be none of those that are taken."""
+    """The name, with `_` appended until it is not taken."""
     while name in taken:
         name += "_"
     return name

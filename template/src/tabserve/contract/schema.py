@@ -1,4 +1,4 @@
-"""The request schema of a contract: typed rows for the API and, through it, for OpenAPI and batch scoring."""
+"""The request schema of a contract: typed rows for the API, OpenAPI and batch scoring."""
 
 from __future__ import annotations
 
@@ -6,51 +6,40 @@ import datetime as dt
 import functools
 import operator
 import re
-from collections.abc import Callable, Collection, Container, Mapping
-from itertools import islice
+from collections.abc import Callable, Container, Mapping
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    ConfigDict,
-    FailFast,
-    Field,
-    PlainValidator,
-    TypeAdapter,
-    ValidationError,
-    WithJsonSchema,
-    with_config,
-)
+import pydantic
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, TypeAdapter, WithJsonSchema
 from pydantic_core import PydanticCustomError, PydanticKnownError, from_json, to_json
 from typing_extensions import TypedDict
 
 from tabserve.contract.model import (
     FLOAT32_MAX,
     ISO_DAY,
-    ISO_MOMENT,
     ISO_TIME,
+    ISO_TIMESTAMP,
     LONGEST,
     MISSING,
+    NUMERIC,
+    TEMPORAL,
     Column,
     Contract,
     label_text,
 )
 
 Row = dict[str, Any]
-LISTED = 100  # problems of a request
-ISO = re.compile(ISO_MOMENT)
-CLOCK = re.compile(ISO_TIME)
-DAY = re.compile(ISO_DAY)
+LISTED = 100  # errors in a response
+DAY_PATTERN, TIME_PATTERN, TIMESTAMP_PATTERN = map(re.compile, (ISO_DAY, ISO_TIME, ISO_TIMESTAMP))
 
 
 def row_type(contract: Contract, example: Row | None = None) -> Any:
-    """A TypedDict with one key for each feature, under its own name, whatever characters that has."""
+    """A TypedDict with one key for each feature; any name of a column is a valid key."""
     fields = {name: _field(name, column) for name, column in contract.features.items()}
     extra: Any = {"examples": [example]} if example else {}
-    config = ConfigDict(extra="forbid", strict=True, title="Row", json_schema_extra=extra)
+    config = pydantic.ConfigDict(extra="forbid", strict=True, title="Row", json_schema_extra=extra)
     make: Any = TypedDict
-    return with_config(config)(make("Row", fields))
+    return pydantic.with_config(config)(make("Row", fields))
 
 
 def row_adapter(contract: Contract) -> TypeAdapter[Row]:
@@ -59,14 +48,13 @@ def row_adapter(contract: Contract) -> TypeAdapter[Row]:
 
 
 def rows_adapter(contract: Contract, max_rows: int | None = None) -> TypeAdapter[list[Row]]:
-    """Validates a list of rows, up to the first that breaks the contract, so that a long bad list costs little."""
+    """Validates a list of rows, up to the first invalid one, so that a long invalid list costs little."""
     rows: Any = list[row_type(contract)]  # type: ignore[misc]
-    return TypeAdapter(Annotated[rows, Field(min_length=1, max_length=max_rows), FailFast()])
+    return TypeAdapter(Annotated[rows, Field(min_length=1, max_length=max_rows), pydantic.FailFast()])
 
 
 def _field(name: str, column: Column) -> Any:
-    about = Field(title=name, description=column.reason or None)
-    if column.type in ("integer", "number"):
+    if column.type in NUMERIC:
         kind: Any = Annotated[float, *_number(column)]
     elif column.type == "category":
         kind = _category(column)
@@ -74,32 +62,32 @@ def _field(name: str, column: Column) -> Any:
         kind = {"boolean": bool, "text": TEXT, "date": DATE, "datetime": DATETIME, "time": TIME}[column.type or ""]
     if column.missing:
         kind = kind | None
-    if absent := _absent(column):
-        kind = Annotated[kind, BeforeValidator(absent)]
-    return NotRequired[Annotated[kind, about]] if column.missing else Annotated[kind, about]
+    if as_null := _missing_to_null(column):
+        kind = Annotated[kind, BeforeValidator(as_null)]
+    described = Annotated[kind, Field(title=name, description=column.reason or None)]
+    return NotRequired[described] if column.missing else described
 
 
-def _absent(column: Column) -> Callable[[Any], Any] | None:
-    """What makes null of a value that means that there is none in files, so that the API says the same of it.
+def _missing_to_null(column: Column) -> Callable[[Any], Any] | None:
+    """The validator that turns values that mean missing in files into null.
 
-    Of a closed list of categories such a text is refused in any case.
+    A closed list of categories needs none: it rejects such texts anyway.
     """
-    words = {*MISSING, *(value for value in column.na_values if isinstance(value, str))}
-    words -= {label for label in column.categories if isinstance(label, str)}
+    texts = {*MISSING, *(value for value in column.na_values if isinstance(value, str))} - {*column.categories}
     numbers = {float(value) for value in column.na_values if isinstance(value, (int, float))}
     if column.type == "text" or (column.type == "category" and column.other):
-        return lambda value: _present(value.strip(), words, column) if isinstance(value, str) else value
-    if column.type in ("integer", "number") and numbers:
-        return lambda value: _present(value, numbers, column) if type(value) in (int, float) else value
+        return lambda value: _null_if(value.strip(), texts, column) if isinstance(value, str) else value
+    if column.type in NUMERIC and numbers:
+        return lambda value: _null_if(value, numbers, column) if type(value) in (int, float) else value
     return None
 
 
-def _present(value: Any, absent: Container[Any], column: Column) -> Any:
-    if value not in absent:
+def _null_if(value: Any, missing: Container[Any], column: Column) -> Any:
+    if value not in missing:
         return value
-    if column.missing:
-        return None
-    raise PydanticCustomError("missing_value", "Input means that there is no value, but the column must have one")
+    if not column.missing:
+        raise PydanticCustomError("missing_value", "Input means that there is no value, but the column must have one")
+    return None
 
 
 def _number(column: Column) -> list[Any]:
@@ -111,43 +99,43 @@ def _number(column: Column) -> list[Any]:
 
 
 def _whole(value: float) -> float:
-    """5 and 5.0 are integers, as in JSON Schema; pydantic's own `multiple_of` allows for rounding, this does not."""
+    """5 and 5.0 are integers, as in JSON Schema; `multiple_of` of pydantic would tolerate rounding errors."""
     if not value.is_integer():
         raise PydanticKnownError("int_from_float")
     return value
 
 
 def _category(column: Column) -> Any:
-    present = tuple(dict.fromkeys([type(label) for label in column.categories] + [str] * column.other))
-    kinds = {bool: bool, int: int, str: Annotated[str, Field(max_length=LONGEST["category"])]}
+    types = tuple(dict.fromkeys([*map(type, column.categories), *[str] * column.other]))
     listed: Any = Literal[column.categories]
     if column.other:
-        union = functools.reduce(operator.or_, [kinds[kind] for kind in present])
+        kinds = {bool: bool, int: int, str: Annotated[str, Field(max_length=LONGEST["category"])]}
+        union = functools.reduce(operator.or_, [kinds[type] for type in types])
         listed = Annotated[union, Field(json_schema_extra={"examples": list(column.categories[:5])})]
-    return listed if present == (str,) else Annotated[listed, BeforeValidator(_same_type(column, present))]
+    return listed if types == (str,) else Annotated[listed, BeforeValidator(_same_type(column, types))]
 
 
-def _same_type(column: Column, kinds: tuple[type, ...]) -> Callable[[Any], Any]:
-    """1.0 is 1, as in JSON Schema; true is not 1, though Python takes them for equal."""
+def _same_type(column: Column, types: tuple[type, ...]) -> Callable[[Any], Any]:
+    """1.0 is 1, as in JSON Schema; true is not 1, although they are equal in Python."""
     expected = ", ".join(map(label_text, column.categories))
 
     def check(value: Any) -> Any:
-        if int in kinds and isinstance(value, float) and value.is_integer():
+        if int in types and isinstance(value, float) and value.is_integer():
             return int(value)
-        if type(value) not in kinds:
+        if type(value) not in types:
             raise PydanticKnownError("literal_error", {"expected": expected})
         return value
 
     return check
 
 
-def _moment(value: Any) -> dt.datetime:
-    """A date or a moment in UTC without a zone, from ISO 8601 text; what Python has typed already is taken as it is."""
+def _timestamp(value: Any) -> dt.datetime:
+    """A timestamp in UTC without a zone, from ISO 8601 text, a date or a datetime."""
     try:
-        if isinstance(value, str) and ISO.fullmatch(value):
-            return _naive_utc(dt.datetime.fromisoformat(value.upper()))
+        if isinstance(value, str) and TIMESTAMP_PATTERN.fullmatch(value):
+            value = dt.datetime.fromisoformat(value.upper())
         if isinstance(value, dt.datetime):
-            return _naive_utc(value)
+            return value if value.tzinfo is None else value.astimezone(dt.UTC).replace(tzinfo=None)
         if isinstance(value, dt.date):
             return dt.datetime.combine(value, dt.time())
     except (ValueError, OverflowError):
@@ -157,26 +145,22 @@ def _moment(value: Any) -> dt.datetime:
     )
 
 
-def _naive_utc(value: dt.datetime) -> dt.datetime:
-    return value if value.tzinfo is None else value.astimezone(dt.UTC).replace(tzinfo=None)
-
-
 def _date(value: Any) -> dt.date:
-    """A date, also one that is written as a moment at midnight."""
+    """A date, from ISO 8601 text, a date, or a timestamp at midnight."""
     try:
-        if isinstance(value, str) and DAY.fullmatch(value):
+        if isinstance(value, str) and DAY_PATTERN.fullmatch(value):
             return dt.date.fromisoformat(value)
-        moment = _moment(value)
-        if moment.time() == dt.time():
-            return moment.date()
+        timestamp = _timestamp(value)
+        if timestamp.time() == dt.time():
+            return timestamp.date()
     except (ValueError, PydanticCustomError):
         pass
     raise PydanticCustomError("date_parsing", "Input should be a valid date, as 2024-12-31 (ISO 8601)")
 
 
 def _time(value: Any) -> dt.time:
-    """A time of day, from ISO 8601 text; what Python has typed already is taken as it is."""
-    if isinstance(value, str) and CLOCK.fullmatch(value):
+    """A time of day, from ISO 8601 text or a time."""
+    if isinstance(value, str) and TIME_PATTERN.fullmatch(value):
         return dt.time.fromisoformat(value)
     if isinstance(value, dt.time):
         return value
@@ -186,56 +170,49 @@ def _time(value: Any) -> dt.time:
 TEXT = Annotated[str, Field(max_length=LONGEST["text"])]
 TIME = Annotated[dt.time, PlainValidator(_time), WithJsonSchema({"type": "string", "format": "time"})]
 DATE = Annotated[dt.date, PlainValidator(_date), WithJsonSchema({"type": "string", "format": "date"})]
-DATETIME = Annotated[dt.datetime, PlainValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
+DATETIME = Annotated[dt.datetime, PlainValidator(_timestamp), WithJsonSchema({"type": "string", "format": "date-time"})]
 
 
 def json_row(contract: Contract, row: Mapping[str, Any]) -> dict[str, Any]:
-    """One typed row of a table as the JSON that `row_adapter` reads."""
+    """A typed row of a table as the JSON that `row_adapter` reads."""
     return {name: _json_value(column, row[name]) for name, column in contract.features.items()}
 
 
 def _json_value(column: Column, value: Any) -> Any:
-    if column.type == "integer" and value is not None:
-        return int(value)
-    if column.type == "category":
-        return next((label for label in column.categories if label_text(label) == value), value)
-    return value.isoformat() if column.type in ("date", "datetime", "time") and value is not None else value
+    if value is None or column.type == "category":
+        return label_of(column, value)
+    return int(value) if column.type == "integer" else value.isoformat() if column.type in TEMPORAL else value
+
+
+def label_of(column: Column, text: Any) -> Any:
+    """The category that files write as this text; any other value as it is."""
+    return next((label for label in column.categories if label_text(label) == text), text)
 
 
 def trimmed(body: bytes, contract: Contract, max_rows: int) -> bytes:
-    """A body with the first problem of a body that may have hundreds of thousands, each of which takes a kilobyte.
+    """A request body that has the same first errors, but not an error for each of many unknown keys.
 
-    Rows up to the first that has unknown keys, or lists and objects for values, are kept; in that row there are no
-    more than are listed, and they are empty. A body without such a row stays as it is.
+    Validation stops at the first invalid row. If that row has more than `LISTED` unknown keys, the others are removed,
+    because an error takes about a kilobyte. The rows behind it are removed too; any other body is returned unchanged.
     """
     try:
         content = from_json(body)
     except ValueError:
-        return body  # which has one problem
+        return body
     rows = content if isinstance(content, list) else [content]
-    names = contract.features.keys()
-    for number, row in enumerate(rows[: max_rows + 1]):
-        if not isinstance(row, dict) or row.keys() - names or any(map(_is_nested, row.values())):
-            less = _emptied(row, names)
-            return to_json([*rows[:number], less] if rows is content else less)
+    for position, row in enumerate(rows[: max_rows + 1]):
+        unknown = [key for key in row if key not in contract.features] if isinstance(row, dict) else []
+        if len(unknown) > LISTED:
+            removed = set(unknown[LISTED:])
+            kept = {key: value for key, value in row.items() if key not in removed}
+            return to_json([*rows[:position], kept] if rows is content else kept, inf_nan_mode="constants")
     return body
 
 
-def _is_nested(value: object) -> bool:
-    return isinstance(value, list | dict)
+def problems(error: pydantic.ValidationError, limit: int = LISTED) -> list[dict[str, Any]]:
+    """The first errors in the format of FastAPI's 422 response.
 
-
-def _emptied(value: Any, names: Collection[str]) -> Any:
-    if not isinstance(value, dict):
-        return type(value)() if _is_nested(value) else value
-    kept = [*(name for name in names if name in value), *islice((key for key in value if key not in names), LISTED)]
-    return {key: type(value[key])() if _is_nested(value[key]) else value[key] for key in kept}
-
-
-def problems(error: ValidationError, limit: int = LISTED) -> list[dict[str, Any]]:
-    """What was wrong, as FastAPI's standard 422 answer lists it; at most `limit` entries.
-
-    The input is left out: it may be large, secret, or no valid JSON (NaN).
+    They do not include the input, which may be large, secret, or not valid JSON (NaN).
     """
     found = error.errors(include_url=False, include_context=False, include_input=False)
     return [{"type": item["type"], "loc": ["body", *item["loc"]], "msg": item["msg"]} for item in found[:limit]]

@@ -1,4 +1,4 @@
-"""How one column of a table is understood as a feature: the first reading that fits all its values, and why."""
+"""Infer the contract of a feature: the first type that fits all its values, and the reason."""
 
 from __future__ import annotations
 
@@ -9,22 +9,15 @@ from collections.abc import Callable
 import polars as pl
 
 from tabserve.contract.model import FLOAT32_MAX, LONGEST, Column, Kind
-from tabserve.discovery.formats import (
-    UNKNOWN,
-    Habits,
-    Number,
-    day_first,
-    moment_spelling,
-    number_spelling,
-    time_spelling,
-)
-from tabserve.tables.parsing import BOOLEANS, booleans, moments, numbers, texts, times
+from tabserve.discovery import formats
+from tabserve.discovery.formats import PLAIN, UNKNOWN, Conventions, NumberFormat
+from tabserve.tables.parsing import BOOLEANS, booleans, numbers, texts, times, timestamps
 
 MAX_CATEGORIES = 50
 RARE_SHARE = 0.002
 KEPT_SHARE = 0.5
 EMPTY_SHARE = 0.98
-TEXT_WORDS = 4  # on average, of what is text and no category
+TEXT_WORDS = 4  # on average; values with fewer are categories
 MAX_WORDS_FOR_MISSING = 5
 SHARE_OF_NUMBERS = 0.9
 ID_NAME = re.compile(
@@ -34,30 +27,30 @@ ID_NAME = re.compile(
 YEAR_NAME = re.compile(r"year|jahr|année|año", re.IGNORECASE)
 CODE_NAME = re.compile(r"(^|[\W_])(code|codes|zip|zipcode|postcode|plz)$|[a-z]Code$", re.IGNORECASE)
 UNSUPPORTED = (pl.List, pl.Array, pl.Struct, pl.Binary, pl.Duration, pl.Object)
-Reading = Callable[[pl.Series, Habits], Column | None]
 
 
-def feature(values: pl.Series, habits: Habits = UNKNOWN, sampled: bool = False) -> Column:
-    """How a column is understood, nulls being missing values.
+def feature(values: pl.Series, conventions: Conventions = UNKNOWN, sampled: bool = False) -> Column:
+    """The contract of a feature, from its values with null for missing ones.
 
-    Args:
-        habits: how the table writes what is ambiguous.
-        sampled: whether there are more rows than these, so that there may be more categories.
+    If they are a sample, there may be more categories.
     """
-    rows, present = values.len(), values.drop_nulls()
-    unusable = _unusable(present, rows)
-    if unusable:
-        return Column(role="ignored", reason=unusable)
-    missing = present.len() < rows
-    readings: tuple[Reading, ...] = (_boolean, _compact_date, _numeric, _temporal, _time, mostly_numbers, _category)
-    column = next(column for reading in readings if (column := reading(present, habits)) is not None)
+    present = values.drop_nulls()
+    if unusable := _unusable(present, values.len()):
+        return _ignored(unusable)
+    types = (_boolean, _compact_date, _numeric, _temporal, _time, mostly_numbers, _category)
+    column = next(column for infer in types if (column := infer(present, conventions)) is not None)
     if column.role == "ignored":
         return column
-    note = f", missing in {(rows - present.len()) / rows:.1%}" if missing else ""
-    changes = {"missing": missing or column.missing, "reason": column.reason + note}
+    missing = values.null_count() / values.len()
+    note = f", missing in {missing:.1%}" if missing else ""
+    changes = {"missing": missing > 0 or column.missing, "reason": column.reason + note}
     if sampled and column.type == "category":
         changes["other"] = True
     return column.model_copy(update=changes)
+
+
+def _ignored(reason: str) -> Column:
+    return Column(role="ignored", reason=reason)
 
 
 def _unusable(present: pl.Series, rows: int) -> str | None:
@@ -73,82 +66,74 @@ def _unusable(present: pl.Series, rows: int) -> str | None:
 
 
 def short(value: object, most: int = 60) -> str:
-    """A value as a reason shows it."""
+    """A value as reasons show it."""
     shown = repr(value)
     return shown if len(shown) <= most else f"{shown[:most]}..."
 
 
-def _boolean(present: pl.Series, habits: Habits) -> Column | None:
-    if present.dtype != pl.Boolean and not (
-        present.dtype == pl.String and present.str.to_lowercase().is_in([k for k in BOOLEANS if k not in "10"]).all()
-    ):
+def _boolean(present: pl.Series, conventions: Conventions) -> Column | None:
+    words = [word for word in BOOLEANS if word not in ("1", "0")]
+    is_text = present.dtype == pl.String and present.str.to_lowercase().is_in(words).all()
+    if present.dtype != pl.Boolean and not is_text:
         return None
-    true = booleans(present).to_numpy().mean()
-    return Column(role="feature", type="boolean", reason=f"true in {true:.1%}")
+    return Column(role="feature", type="boolean", reason=f"true in {booleans(present).to_numpy().mean():.1%}")
 
 
-# --- numbers
-
-
-def _numeric(present: pl.Series, habits: Habits) -> Column | None:
-    if present.dtype == pl.String:
-        spelling = number_spelling(present, habits)
-    else:
-        spelling = Number() if present.dtype.is_numeric() else None
-    return _number(present, spelling) if spelling else None
-
-
-def _number(present: pl.Series, spelling: Number) -> Column | None:
-    values = finite(numbers(present, spelling.format, spelling.unit))
-    if values is None:
+def numeric(present: pl.Series, conventions: Conventions) -> tuple[NumberFormat, pl.Series] | None:
+    """The format of numbers and their finite values; None if a value is not a number, or none is finite."""
+    if not (present.dtype == pl.String or present.dtype.is_numeric()):
         return None
+    format = formats.number_format(present, conventions) if present.dtype == pl.String else PLAIN
+    if format is None:
+        return None
+    values = numbers(present, *format)
+    finite = values.filter(values.abs() <= FLOAT32_MAX)
+    return None if values.null_count() or finite.is_empty() else (format, finite)
+
+
+def _numeric(present: pl.Series, conventions: Conventions) -> Column | None:
+    if (found := numeric(present, conventions)) is None:
+        return None
+    (format, unit), values = found
     distinct, whole, infinite = values.n_unique(), is_whole(values), present.len() - values.len()
     if values.cast(pl.Float32).n_unique() == 1:
-        return Column(role="ignored", reason=f"constant for float32, which the model computes in: {span(values)}")
+        return _ignored(f"constant for float32, which the model computes in: {span(values)}")
     if whole and distinct == present.len() and is_identifier(values, present.name):
-        return Column(
-            role="ignored", reason=f"identifier-like: {distinct:,} different numbers in {present.len():,} rows"
-        )
-    if whole and spelling == Number() and CODE_NAME.search(present.name):
-        return _category(texts(present), UNKNOWN, "codes, by the name of the column")
+        return _ignored(f"identifier-like: {distinct:,} different numbers in {present.len():,} rows")
+    if whole and found[0] == PLAIN and CODE_NAME.search(present.name):
+        return _category(texts(present), conventions, "codes, by the name of the column")
     kind: Kind = "integer" if whole else "number"
-    note = f", infinite in {infinite:,} rows, which are refused" if infinite else ""
-    written = f", written as {present[0]!r}" if spelling != Number() else ""
+    note = f", infinite in {infinite:,} rows, which are rejected" if infinite else ""
+    written = f", written as {present[0]!r}" if found[0] != PLAIN else ""
     return Column(
         role="feature",
         type=kind,
-        range=generous(values),
-        format=spelling.format,
-        unit=spelling.unit,
+        range=accepted_range(values),
+        format=format,
+        unit=unit,
         reason=f"{distinct:,} different numbers, {span(values)}{note}{written}",
     )
 
 
-def mostly_numbers(present: pl.Series, habits: Habits) -> Column | None:
-    """Numbers, but for a few words that can only mean that there is none, as `unknown` or `error`."""
+def mostly_numbers(present: pl.Series, conventions: Conventions) -> Column | None:
+    """Numbers except for a few words that can only mean missing values, as `unknown` or `error`."""
     if present.dtype != pl.String:
         return None
     is_number = present.str.contains(r"\d")
-    wordy = present.filter(~is_number)
-    if not 0 < wordy.len() <= present.len() * (1 - SHARE_OF_NUMBERS) or wordy.n_unique() > MAX_WORDS_FOR_MISSING:
+    others = present.filter(~is_number)
+    words = sorted(others.unique())
+    if not 0 < others.len() <= present.len() * (1 - SHARE_OF_NUMBERS) or len(words) > MAX_WORDS_FOR_MISSING:
         return None
-    column = _numeric(present.filter(is_number), habits)
+    column = _numeric(present.filter(is_number), conventions)
     if column is None or column.role == "ignored":
         return column
-    words = sorted(set(wordy.to_list()))
-    said = f"{column.reason}; {', '.join(map(repr, words))} in {wordy.len():,} rows taken as missing"
-    return column.model_copy(update={"na_values": tuple(words), "missing": True, "reason": said})
-
-
-def finite(values: pl.Series) -> pl.Series | None:
-    """The finite values, or None when any value is no number or none is finite."""
-    kept = values.filter(values.abs() <= FLOAT32_MAX)
-    return None if values.null_count() or kept.len() == 0 else kept
+    reason = f"{column.reason}; {', '.join(map(repr, words))} in {others.len():,} rows read as missing"
+    return column.model_copy(update={"na_values": tuple(words), "missing": True, "reason": reason})
 
 
 def is_identifier(values: pl.Series, name: str) -> bool:
-    """Whether different whole numbers are a count of the rows, or are named like an identifier."""
-    lowest, highest = _edges(values)
+    """Whether distinct whole numbers count the rows, or have the name of an identifier."""
+    lowest, highest = _bounds(values)
     consecutive = highest - lowest == values.len() - 1 and not YEAR_NAME.search(name)
     return bool(consecutive and values.len() > MAX_CATEGORIES) or bool(ID_NAME.search(name))
 
@@ -160,94 +145,75 @@ def is_whole(values: pl.Series) -> bool:
 
 def span(values: pl.Series) -> str:
     """The lowest and the highest number, in words."""
-    lowest, highest = _edges(values)
+    lowest, highest = _bounds(values)
     return f"from {lowest:,.10g} to {highest:,.10g}"
 
 
-def _edges(values: pl.Series) -> tuple[float, float]:
+def _bounds(values: pl.Series) -> tuple[float, float]:
     array = values.to_numpy()
     return float(array.min()), float(array.max())
 
 
-def generous(values: pl.Series) -> tuple[float, float]:
-    """The range to accept: what was seen, widened by its own width to both sides.
+def accepted_range(values: pl.Series) -> tuple[float, float]:
+    """The range of the values, extended by its width on both sides.
 
-    It does not cross zero where all values lie on one side of it; a column of 0 and 1 stays [0, 1].
-    The edges are rounded outwards to two significant digits of the width.
+    It does not extend across zero, and [0, 1] stays. Bounds are rounded outwards to two digits of the width.
     """
-    lowest, highest = _edges(values)
-    if (lowest, highest) == (0.0, 1.0) and is_whole(values):
+    lowest, highest = _bounds(values)
+    whole = is_whole(values)
+    if (lowest, highest) == (0.0, 1.0) and whole:
         return (lowest, highest)
     width = highest - lowest
-    unit = max(10.0 ** (math.floor(math.log10(width)) - 1), math.ulp(0.0))
-    if is_whole(values):
-        unit = max(unit, 1.0)
+    unit = max(10.0 ** (math.floor(math.log10(width)) - 1), 1.0 if whole else math.ulp(0.0))
     low = max(min(_rounded(lowest - width, unit, math.floor), lowest), -FLOAT32_MAX)
     high = min(max(_rounded(highest + width, unit, math.ceil), highest), FLOAT32_MAX)
     return (max(low, 0.0) if lowest >= 0 else low, min(high, 0.0) if highest <= 0 else high)
 
 
-def _rounded(edge: float, unit: float, rounding: Callable[[float], int]) -> float:
-    ratio = edge / unit
-    return float(f"{rounding(ratio) * unit:.12g}") if math.isfinite(ratio) else edge
+def _rounded(bound: float, unit: float, rounding: Callable[[float], int]) -> float:
+    ratio = bound / unit
+    return float(f"{rounding(ratio) * unit:.12g}") if math.isfinite(ratio) else bound
 
 
-# --- dates and times
+def _compact_date(present: pl.Series, conventions: Conventions) -> Column | None:
+    """Dates as 20241231, which could also be read as numbers."""
+    digits = present.cast(pl.String) if present.dtype.is_integer() else present
+    is_compact = digits.dtype == pl.String and digits.str.contains(r"^(19|20)\d{6}$").all()
+    return _temporal(present, conventions) if is_compact else None
 
 
-def _compact_date(present: pl.Series, habits: Habits) -> Column | None:
-    """Dates as 20241231, which would pass for numbers."""
-    spelling = moment_spelling(present.unique(), habits) if _eight_digits(present) else None
-    return _moment(present, spelling[0]) if spelling else None
-
-
-def _eight_digits(present: pl.Series) -> bool:
-    if present.dtype == pl.String:
-        return bool(present.str.contains(r"^(19|20)\d{6}$").all())
-    return bool(present.dtype.is_integer() and present.cast(pl.Int128).is_between(19000101, 20991231).all())
-
-
-def _temporal(present: pl.Series, habits: Habits) -> Column | None:
-    spelling = moment_spelling(present.unique(), habits)
-    return _moment(present, spelling[0]) if spelling else None
-
-
-def _moment(present: pl.Series, format: str | None) -> Column | None:
-    read = moments(present, format)
-    if read.null_count():
+def _temporal(present: pl.Series, conventions: Conventions) -> Column | None:
+    format = formats.timestamp_format(present.unique(), conventions)
+    if format is None or (read := timestamps(present, format)).null_count():
         return None
-    midnight = (read == read.dt.truncate("1d")).all()
+    is_date = (read == read.dt.truncate("1d")).all()
     first, *_, last = read.dt.date().sort()
-    reason = f"{'dates' if midnight else 'moments'} from {first} to {last}{day_first(present, format)}"
-    if format and "%y" in format:
+    reason = f"{'dates' if is_date else 'timestamps'} from {first} to {last}{formats.ambiguity(present, format)}"
+    if "%y" in format:
         reason += ", years of two digits read as 1970 to 2069"
-    return Column(role="feature", type="date" if midnight else "datetime", format=format, reason=reason)
+    return Column(role="feature", type="date" if is_date else "datetime", format=format or None, reason=reason)
 
 
-def _time(present: pl.Series, habits: Habits) -> Column | None:
-    spelling = time_spelling(present)
-    if spelling is None:
+def _time(present: pl.Series, conventions: Conventions) -> Column | None:
+    if (format := formats.time_format(present)) is None:
         return None
-    first, *_, last = times(present, spelling[0]).sort()
+    first, *_, last = times(present, format).sort()
     reason = f"times of day from {first:%H:%M} to {last:%H:%M}"
-    return Column(role="feature", type="time", format=spelling[0], reason=reason)
+    return Column(role="feature", type="time", format=format or None, reason=reason)
 
 
-# --- words
-
-
-def _category(present: pl.Series, habits: Habits, why: str = "") -> Column:
-    labels = counts(present)
-    rows = present.len()
+def _category(present: pl.Series, conventions: Conventions, why: str = "") -> Column:
+    labels, rows = counts(present), present.len()
     if present.dtype == pl.String and len(labels) > MAX_CATEGORIES:
-        if _words(present) >= TEXT_WORDS:
-            return _text(present, len(labels))
+        words = float((present.str.count_matches(r"\s+") + 1).to_numpy().mean())
+        if words >= TEXT_WORDS:
+            return _text(present, len(labels), words)
         if len(labels) > 0.9 * rows:
-            return Column(role="ignored", reason=f"identifier-like: {len(labels):,} different values in {rows:,} rows")
+            return _ignored(f"identifier-like: {len(labels):,} different values in {rows:,} rows")
     fewest = max(2, RARE_SHARE * rows)
     common: list[str] = [label for label, count in labels.items() if count >= fewest][:MAX_CATEGORIES]
     if sum(labels[label] for label in common) < KEPT_SHARE * rows:
-        return Column(role="ignored", reason=f"too many categories: {len(labels):,} in {rows:,} rows")
+        return _ignored(f"too many categories: {len(labels):,} in {rows:,} rows")
     ordered: list[str] = sorted(common, key=natural)
     rare = len(labels) - len(common)
     note = f", {rare:,} rare ones taken together as other" if rare else ""
@@ -260,23 +226,17 @@ def _category(present: pl.Series, habits: Habits, why: str = "") -> Column:
     )
 
 
-def _words(present: pl.Series) -> float:
-    """How many words a value has on average."""
-    return float((present.str.count_matches(r"\s+") + 1).to_numpy().mean())
-
-
-def _text(present: pl.Series, distinct: int) -> Column:
+def _text(present: pl.Series, distinct: int, words: float) -> Column:
     if (longest := int(present.str.len_chars().to_numpy().max())) > LONGEST["text"]:
-        return Column(role="ignored", reason=f"text of up to {longest:,} characters, more than {LONGEST['text']:,}")
-    reason = f"text: {distinct:,} different values of {_words(present):.0f} words on average; counts of hashed words"
+        return _ignored(f"text of up to {longest:,} characters, more than {LONGEST['text']:,}")
+    reason = f"text: {distinct:,} different values of {words:.0f} words on average; counts of hashed words"
     return Column(role="feature", type="text", reason=reason)
 
 
 def counts(values: pl.Series) -> dict[str, int]:
-    """How often each label occurs, the most frequent first; equally frequent ones in order of their names."""
-    table = texts(values).value_counts(name="\0rows")
-    labels: list[str] = table[values.name].to_list()
-    return dict(sorted(zip(labels, table["\0rows"].to_list(), strict=True), key=lambda pair: (-pair[1], pair[0])))
+    """The number of rows of each label, the most frequent first, equals by name."""
+    table = texts(values).alias("label").value_counts(name="rows")
+    return dict(table.sort("rows", "label", descending=[True, False]).iter_rows())
 
 
 def natural(label: str) -> tuple[int, float, str]:

@@ -1,15 +1,15 @@
-"""Guesses at how a column of text is spelled: numbers with units and thousands, dates and times of many formats."""
+"""Detect the format of a column of text: numbers with units and thousands, dates and times."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import polars as pl
 
 from tabserve.contract.model import COMMA, POINT
-from tabserve.tables.parsing import moments, numbers, times
+from tabserve.tables.parsing import numbers, times, timestamps
 
+ISO = ""  # the format of what needs none
 DATES = (
     *("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d"),
     *("%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%d-%m-%y", "%m-%d-%y"),
@@ -17,16 +17,19 @@ DATES = (
     *("%a, %d %b %Y", "%A, %d %B %Y", "%A, %B %d, %Y"),
 )
 CLOCKS = ("%H:%M", "%H:%M:%S", "%H:%M:%S%.f", "%I:%M %p", "%I:%M:%S %p", "%I:%M%p")
-MOMENTS = (
+TIMESTAMPS = (
     *(f"{date}{gap}{clock}" for date in (*DATES, "%Y-%m-%d") for gap in (" ", ", ") for clock in CLOCKS),
     *("%Y-%m-%d %H:%M:%S %z", "%Y-%m-%d %H:%M:%S UTC", "%Y%m%d%H%M%S", "%Y%m%dT%H%M%S", "%Y%m%dT%H%M%SZ"),
     *("%d/%b/%Y:%H:%M:%S %z", "%a %b %d %H:%M:%S %z %Y", "%a %b %d %H:%M:%S %Y", "%a, %d %b %Y %H:%M:%S %z"),
 )
 MONTHS = ("%Y-%m", "%Y/%m", "%m/%Y", "%m-%Y", "%b %Y", "%B %Y", "%b-%Y", "%b-%y", "%b. %Y")
-FORMATS = (*DATES, *MOMENTS, *MONTHS)
+FORMATS = (*DATES, *TIMESTAMPS, *MONTHS)
 TIME_FORMATS = ("%H:%M", "%H:%M:%S", "%I:%M %p", "%I:%M:%S %p", "%I:%M%p")
-FIRST_LOOK = 40  # values that rule out most formats at once
-EARLIEST, LATEST = 1900, 2100  # of dates that are written as plain digits
+LONGEST = 40  # characters of a date or timestamp
+SAMPLE = 1_000  # values
+FIRST_LOOK = 40  # values that rule out most formats
+EARLIEST, LATEST = 1900, 2100  # years of dates that are written as plain digits
+SWAPPED = {"%d/%m": "%m/%d", "%d-%m": "%m-%d", "%m/%d": "%d/%m", "%m-%d": "%d-%m"}
 
 CURRENCIES = (
     "USD|EUR|GBP|JPY|CHF|CAD|AUD|NZD|CNY|INR|SEK|NOK|DKK|PLN|CZK|HUF|BRL|MXN|ZAR|KRW|SGD|HKD|TRY|RUB"
@@ -35,77 +38,60 @@ CURRENCIES = (
 SYMBOL = r"\p{Sc}"
 SIGN = r"[+\-−]?"
 DIGITS = r"[\d.,(][\d.,'’ \u00a0\u202f]*(?:[eE][+-]?\d+)?\)?"
-PARTED = (
+WITH_UNIT = (
     rf"^{SIGN}\s*(?P<before>{SYMBOL}|{CURRENCIES})?\s*{SIGN}{DIGITS}\s*"
     r"(?P<behind>\p{Sc}|[%‰°\p{L}][\p{L}\d/²³%°.]{0,11})?$"
 )
 
 
 @dataclass(frozen=True)
-class Habits:
-    """What the unambiguous columns of a table say about the others.
+class Conventions:
+    """What the unambiguous columns of a table say about the ambiguous ones."""
 
-    Attributes:
-        comma: fractions are written with a comma.
-        month_first: 01/02/2024 is the second of January.
-    """
-
-    comma: bool = False
-    month_first: bool = False
+    comma: bool = False  # fractions are written with a comma
+    month_first: bool = False  # 01/02/2024 is the second of January
 
 
-UNKNOWN = Habits()
+UNKNOWN = Conventions()
+NumberFormat = tuple[str | None, str | None]  # format and unit, as `parsing.numbers` takes them
+PLAIN: NumberFormat = (None, None)
 
 
-@dataclass(frozen=True)
-class Number:
-    """A way to write numbers, as `spelling.numbers` takes it."""
-
-    format: str | None = None
-    unit: str | None = None
-
-
-def habits(table: pl.DataFrame) -> Habits:
-    """How this table writes numbers and dates, from its columns of text without missing values."""
+def conventions(table: pl.DataFrame) -> Conventions:
+    """The conventions of a table, from its columns of text without missing values."""
     columns = [
-        column.drop_nulls().unique(maintain_order=True).head(1_000) for column in table.select(pl.col(pl.String))
+        values.drop_nulls().unique(maintain_order=True).head(SAMPLE) for values in table.select(pl.col(pl.String))
     ]
-    present = [column for column in columns if column.len() and column.str.contains(r"\d").all()]
-    return Habits(comma=any(map(_certainly_comma, present)), month_first=any(map(_certainly_month_first, present)))
+    written = [values for values in columns if values.len() and values.str.contains(r"\d").all()]
+    return Conventions(comma=any(map(_needs_comma, written)), month_first=any(map(_needs_month_first, written)))
 
 
-def _certainly_comma(values: pl.Series) -> bool:
+def _needs_comma(values: pl.Series) -> bool:
     if not values.str.contains(",", literal=True).any():
         return False
     unit = unit_of(values)
-    readings = {format: numbers(values, format, unit).null_count() for format in (None, POINT, COMMA)}
-    return readings[COMMA] == 0 and min(readings[None], readings[POINT]) > 0
+    fits = {format: numbers(values, format, unit).null_count() == 0 for format in (None, POINT, COMMA)}
+    return fits[COMMA] and not fits[None] and not fits[POINT]
 
 
-def _certainly_month_first(values: pl.Series) -> bool:
+def _needs_month_first(values: pl.Series) -> bool:
     if not values.str.contains(r"^\d{1,2}[/\-.]\d{1,2}[/\-.]\d{2,4}").all():
         return False
-    parts = values.str.extract_groups(r"^(\d{1,2})\D(\d{1,2})").struct.unnest().cast(pl.Int32)
-    return bool((parts["1"] <= 12).all() and (parts["2"] > 12).any())
+    first, second = (values.str.extract(r"^(\d{1,2})\D(\d{1,2})", group).cast(pl.Int32) for group in (1, 2))
+    return bool((first <= 12).all() and (second > 12).any())
 
 
-# --- numbers
-
-
-def number_spelling(values: pl.Series, habits: Habits = UNKNOWN) -> Number | None:
-    """How these texts write numbers; None when any of them is none."""
+def number_format(values: pl.Series, conventions: Conventions = UNKNOWN) -> NumberFormat | None:
+    """The format of these numbers; None if any text is not a number."""
     if values.str.contains(r"^[+-]?0\d").any():
         return None  # leading zeros: a code, not a quantity
-    plain = Number()
-    if numbers(values).null_count() == 0 and not (habits.comma and _grouped_by_points(values)):
-        return plain
-    look = values.head(1_000)
-    unit = unit_of(look)
-    formats = (COMMA, POINT) if habits.comma else (POINT, COMMA)
-    for format in formats:
-        if numbers(look, format, unit).null_count() == 0 and numbers(values, format, unit).null_count() == 0:
+    if numbers(values).null_count() == 0 and not (conventions.comma and _grouped_by_points(values)):
+        return PLAIN
+    unit = unit_of(values.head(SAMPLE))
+    for format in (COMMA, POINT) if conventions.comma else (POINT, COMMA):
+        if all(numbers(part, format, unit).null_count() == 0 for part in (values.head(SAMPLE), values)):
             needed = numbers(values, None, unit).null_count() > 0 or (format == COMMA and _grouped_by_points(values))
-            return Number(format if needed else None, unit)
+            return format if needed else None, unit
     return None
 
 
@@ -114,68 +100,52 @@ def _grouped_by_points(values: pl.Series) -> bool:
 
 
 def unit_of(values: pl.Series) -> str | None:
-    """What stands beside every number alike, as kg, € or %; None when nothing does or it differs."""
-    bare = values.str.replace(r"^\((.*)\)$", "-$1")
-    parts = bare.str.extract_groups(PARTED).struct.unnest()
+    """The unit beside all numbers, as kg, € or %; None if there is none or they differ."""
+    parts = values.str.replace(r"^\((.*)\)$", "-$1").str.extract_groups(WITH_UNIT).struct.unnest()
     found = parts.select(pl.concat_str("before", "behind", ignore_nulls=True)).to_series()
-    both = parts["before"].is_not_null() & parts["behind"].is_not_null()
     units = set(found.drop_nulls()) - {""}
-    if both.any() or len(units) != 1:
+    if parts.drop_nulls().height or len(units) != 1:
         return None
     (unit,) = units
-    beside = int((found == unit).sum())
+    share = (found == unit).sum() / values.len()
     # 5% is not 5, but 5 kg among a few bare numbers may well be.
-    return unit if beside == values.len() or (unit not in "%‰" and beside >= values.len() / 2) else None
+    return unit if share == 1 or (unit not in "%‰" and share >= 0.5) else None
 
 
-# --- dates and times
-
-
-def moment_spelling(values: pl.Series, habits: Habits = UNKNOWN) -> tuple[str | None] | None:
-    """The format of these dates or moments, (None,) for ISO 8601; None when any of them is neither."""
-    if values.dtype != pl.String:
-        digits = values.dtype.is_integer() and values.cast(pl.String).str.len_chars().eq(8).all()
-        return (
-            ("%Y%m%d",) if digits and _plausible(values, "%Y%m%d") else (None,) if values.dtype.is_temporal() else None
-        )
-    if not values.str.contains(r"\d").all() or not values.str.len_chars().max() <= 40:  # type: ignore[operator]
+def timestamp_format(values: pl.Series, conventions: Conventions = UNKNOWN) -> str | None:
+    """The format of these dates or timestamps, `ISO` for ISO 8601; None if any value has another format."""
+    if values.dtype.is_temporal():
+        return ISO
+    written = values.cast(pl.String) if values.dtype.is_integer() else values
+    if written.dtype != pl.String:
         return None
-    if values.str.contains(r"^\d{8}$").all():
-        return ("%Y%m%d",) if _plausible(values, "%Y%m%d") else None
-    formats = sorted(FORMATS, key=_month_first, reverse=True) if habits.month_first else FORMATS
-    return next(((format,) for format in _fitting(values, (None, *formats))), None)
+    if written.str.contains(r"^\d{8}$").all():
+        plausible = timestamps(written, "%Y%m%d").dt.year().is_between(EARLIEST, LATEST).fill_null(False)
+        return "%Y%m%d" if plausible.all() else None
+    if not written.str.contains(r"\d").all() or (written.str.len_chars() > LONGEST).any():
+        return None
+    formats = FORMATS
+    if conventions.month_first:
+        formats = tuple(sorted(FORMATS, key=lambda format: not format.startswith(("%m/%d", "%m-%d"))))
+    for format in (ISO, *formats):
+        if all(timestamps(part, format).null_count() == 0 for part in (values.head(FIRST_LOOK), values)):
+            return format
+    return None
 
 
-def _plausible(values: pl.Series, format: str) -> bool:
-    read = moments(values, format)
-    return read.null_count() == 0 and bool(read.dt.year().is_between(EARLIEST, LATEST).all())
-
-
-def _month_first(format: str) -> bool:
-    return format.startswith(("%m/%d", "%m-%d"))
-
-
-def _fitting(values: pl.Series, formats: Iterable[str | None]) -> Iterable[str | None]:
-    look = values.head(FIRST_LOOK)
-    for format in formats:
-        if moments(look, format).null_count() == 0 and moments(values, format).null_count() == 0:
-            yield format
-
-
-def day_first(values: pl.Series, format: str | None) -> str:
-    """What to say of 01/02/2024, which half of the world reads the other way round."""
-    swapped = {"%d/%m": "%m/%d", "%d-%m": "%m-%d", "%m/%d": "%d/%m", "%m-%d": "%d-%m"}
-    if not format or format[:5] not in swapped:
+def ambiguity(values: pl.Series, format: str) -> str:
+    """A note on dates that could also be read with day and month swapped, as 01/02/2024."""
+    if format[:5] not in SWAPPED:
         return ""
-    other = swapped[format[:5]] + format[5:]
+    other = SWAPPED[format[:5]] + format[5:]
     first = "day" if format.startswith("%d") else "month"
-    return f", the {first} first (or {other}?)" if moments(values, other).null_count() == 0 else ""
+    return f", the {first} first (or {other}?)" if timestamps(values, other).null_count() == 0 else ""
 
 
-def time_spelling(values: pl.Series) -> tuple[str | None] | None:
-    """The format of these times of day, (None,) for ISO 8601; None when any of them is none."""
+def time_format(values: pl.Series) -> str | None:
+    """The format of these times of day, `ISO` for ISO 8601; None if any value has another format."""
     if values.dtype == pl.Time:
-        return (None,)
+        return ISO
     if values.dtype != pl.String or not values.str.contains(r"^\d{1,2}:\d{2}").all():
         return None
-    return next(((format,) for format in (None, *TIME_FORMATS) if times(values, format).null_count() == 0), None)
+    return next((format for format in (ISO, *TIME_FORMATS) if times(values, format).null_count() == 0), None)

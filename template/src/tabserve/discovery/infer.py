@@ -1,4 +1,4 @@
-"""From a table to a data contract: a role and a type for each column, and the reason for each choice."""
+"""Infer a data contract from a table: a role and a type for each column, and the reason for each choice."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import polars as pl
 
 from tabserve.contract.model import Column, Contract, Task
 from tabserve.discovery.features import feature, short
-from tabserve.discovery.formats import habits
+from tabserve.discovery.formats import conventions
 from tabserve.discovery.leakage import suspects
-from tabserve.discovery.target import goal, is_doubtful
+from tabserve.discovery.target import infer_target, is_ambiguous
 from tabserve.errors import UserError
 from tabserve.tables import reader
 from tabserve.tables.parsing import clean
@@ -20,7 +20,6 @@ from tabserve.tables.sources import Source, is_address
 SAMPLE_ROWS = 200_000
 SMALLEST_TABLE = 20
 
-
 AskTask = Callable[[str, int], Task]
 
 
@@ -28,11 +27,11 @@ def infer(source: Source, target: str, task: Task | None = None, ask: AskTask | 
     """The contract of a file, with `target` as the column to predict.
 
     Args:
-        task: what to learn; decided from the target's values when None.
-        ask: decides when only a person can know, from the target's name and how many values it has.
+        task: inferred from the target's values when None.
+        ask: decides about an ambiguous target, from its name and its number of distinct values.
 
     Raises:
-        UserError: the file cannot be read, the target is unknown or cannot be learned, or no column is usable.
+        UserError: the file cannot be read, the target is unknown or cannot be predicted, or no column is usable.
     """
     path = os.fspath(source)
     table, rows = reader.sample(source, SAMPLE_ROWS)
@@ -40,59 +39,42 @@ def infer(source: Source, target: str, task: Task | None = None, ask: AskTask | 
         raise UserError(f"{path} has a header but no rows")
     if target not in table.columns:
         raise UserError(f"{path} has no column {target!r}; it has {reader.shown(table.columns)}")
-    known = pl.DataFrame([clean(column) for column in table])
-    learnable = known.filter(known[target].is_not_null())
-    if learnable.height == 0:
+    cleaned = pl.DataFrame([clean(column) for column in table])
+    labelled = cleaned.filter(cleaned[target].is_not_null())
+    if labelled.is_empty():
         raise UserError(f"target {target!r} has no value in any row")
-    if task is None and ask and is_doubtful(learnable[target]):
-        task = ask(target, learnable[target].n_unique())
-    found = habits(learnable)
-    sampled = rows > table.height
-    columns = {
-        name: _explained(feature(learnable[name], found, sampled), table[name], known[name])
-        for name in table.columns
-        if name != target
-    }
+    if task is None and ask and is_ambiguous(labelled[target]):
+        task = ask(target, labelled[target].n_unique())
+    found, sampled = conventions(labelled), rows > table.height
+    columns = {column.name: feature(column, found, sampled) for column in labelled if column.name != target}
     if not any(column.role == "feature" for column in columns.values()):
         raise UserError(f"{path} has no usable feature: {_reasons(columns)}")
-    what, chosen = goal(learnable[target], task, found)
-    what = what.model_copy(update={"reason": what.reason + _spelled_missing(table[target], known[target])})
-    ordered = {name: what if name == target else columns[name] for name in table.columns}
-    if learnable.height < SMALLEST_TABLE:
-        raise UserError(
-            f"{path}: {learnable.height} rows with a target are too few, at least {SMALLEST_TABLE} are needed"
-        )
-    contract = Contract(version=1, data=path if is_address(path) else _posix(path), task=chosen, columns=ordered)
-    return _with_suspects(contract, table)
-
-
-def _posix(path: str) -> str:
-    return path.replace(os.sep, "/")
+    columns[target], chosen = infer_target(labelled[target], task, found)
+    if labelled.height < SMALLEST_TABLE:
+        message = f"{labelled.height} rows with a target are too few, at least {SMALLEST_TABLE} are needed"
+        raise UserError(f"{path}: {message}")
+    columns = {name: columns[name] for name in table.columns}
+    for name, column in columns.items():
+        if column.type == "category" or name == target:  # the words read as missing could be categories
+            columns[name] = _with_note(column, _read_as_missing(table[name], cleaned[name]))
+    data = path if is_address(path) else path.replace(os.sep, "/")
+    contract = Contract(version=1, data=data, task=chosen, columns=columns)
+    noted = {name: _with_note(columns[name], f"; {advice}") for name, advice in suspects(contract, table).items()}
+    return contract.model_copy(update={"columns": columns | noted})
 
 
 def _reasons(columns: dict[str, Column]) -> str:
-    shown = [f"{name}: {column.reason}" for name, column in list(columns.items())[:10]]
-    more = f"; and {len(columns) - 10:,} more" if len(columns) > 10 else ""
-    return "; ".join(shown) + more if shown else "the target is its only column"
+    unusable = [f"{name}: {column.reason}" for name, column in columns.items()]
+    more = f"; and {len(unusable) - 10:,} more" if len(unusable) > 10 else ""
+    return "; ".join(unusable[:10]) + more or "the target is its only column"
 
 
-def _explained(column: Column, raw: pl.Series, known: pl.Series) -> Column:
-    """A category says which words were taken for missing values: they might have been categories."""
-    words = _spelled_missing(raw, known) if column.type == "category" else ""
-    return column.model_copy(update={"reason": column.reason + words}) if words else column
+def _with_note(column: Column, note: str) -> Column:
+    return column.model_copy(update={"reason": column.reason + note})
 
 
-def _spelled_missing(raw: pl.Series, known: pl.Series) -> str:
-    gone = raw.filter(known.is_null() & raw.is_not_null())
-    words = sorted(set(gone.str.strip_chars()) - {""}) if gone.dtype == pl.String else []
-    return f"; {', '.join(map(short, words))} read as missing in {gone.len():,} rows" if words else ""
-
-
-def _with_suspects(contract: Contract, table: pl.DataFrame) -> Contract:
-    """The contract, with a word on the columns that alone predict the target perfectly."""
-    marked = {name: f"{contract.columns[name].reason}; {why}" for name, why in suspects(contract, table).items()}
-    columns = {
-        name: column.model_copy(update={"reason": marked[name]}) if name in marked else column
-        for name, column in contract.columns.items()
-    }
-    return contract.model_copy(update={"columns": columns})
+def _read_as_missing(raw: pl.Series, cleaned: pl.Series) -> str:
+    """A note on texts other than blanks that were read as missing values."""
+    missing = raw.filter(cleaned.is_null() & raw.is_not_null())
+    words = sorted(set(missing.str.strip_chars()) - {""}) if missing.dtype == pl.String else []
+    return f"; {', '.join(map(short, words))} read as missing in {missing.len():,} rows" if words else ""

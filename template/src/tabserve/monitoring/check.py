@@ -1,84 +1,65 @@
-"""Check a file against the contract and the training data of a model: what it would refuse, and what has drifted.
+"""Compare a file with the contract and the training data of a model: rejected rows, and drift.
 
     make check-data DATA=new.csv
 
-The file is read in pieces, so memory stays flat however long it is.
+The file is read in batches, so memory stays flat.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tabserve.contract.model import Column, Contract
+from tabserve.contract.model import Column
 from tabserve.errors import UserError
 from tabserve.inference.model import Model
 from tabserve.monitoring import drift
 from tabserve.tables import casting, reader
 from tabserve.tables.sources import Source
 
+ABSENT = "the column is absent"
+EXAMPLES = 3
+
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found in one column.
-
-    Attributes:
-        name: of the column.
-        problem: how it breaks the contract; empty when it does not.
-        psi: how far it is from the training data; None where it is absent or there is nothing to compare with.
-        limit: what the index may be: the setting, or more where so few rows tell no more.
-        bins: names of the bins, missing values last.
-        expected: the share of the training rows in each bin.
-        actual: the share of the new rows.
-    """
+    """The result for one column."""
 
     name: str
-    problem: str
-    psi: float | None = None
-    limit: float = 0.0
-    bins: tuple[str, ...] = ()
-    expected: tuple[float, ...] = ()
-    actual: tuple[float, ...] = ()
+    problem: str  # how it breaks the contract; empty when it does not
+    psi: float | None = None  # the population stability index; None when the column is absent
+    limit: float = 0.0  # of the index: the setting, or more if the file has too few rows to tell
+    bins: tuple[str, ...] = ()  # names of the bins, missing values last
+    expected: tuple[float, ...] = ()  # the share of the training rows in each bin
+    actual: tuple[float, ...] = ()  # the share of the rows of the file
 
     @property
     def drifted(self) -> bool:
-        """Whether the column is further from the training data than it may be."""
+        """Whether the index is above its limit."""
         return self.psi is not None and self.psi > self.limit
 
 
 @dataclass(frozen=True)
 class Check:
-    """What was found in a file.
-
-    Attributes:
-        rows: how many it has.
-        refused: how many of them the model would refuse.
-        findings: one for each feature, and for the target where the file has it.
-        unknown: columns that the contract does not know.
-    """
+    """The result for a file."""
 
     rows: int
-    refused: int
-    findings: tuple[Finding, ...]
-    unknown: tuple[str, ...]
+    refused: int  # the number of rows that the model would reject
+    findings: tuple[Finding, ...]  # for each feature, and for the target if the file has it
+    unknown: tuple[str, ...]  # columns that are not in the contract
 
     def worst_first(self) -> list[Finding]:
-        """The findings: columns that break the contract, then those that have drifted, then the others."""
+        """Columns that break the contract, then columns with drift, then the others."""
         return sorted(self.findings, key=lambda found: (not found.problem, not found.drifted, -(found.psi or 0)))
 
     def breaks(self, tolerated: float) -> bool:
-        """Whether a column is absent, or more than this share of the rows is refused."""
+        """Whether a column is absent, or more than this share of the rows is rejected."""
         absent = any(finding.problem == ABSENT for finding in self.findings)
         return absent or self.refused > tolerated * self.rows
-
-
-ABSENT = "the column is absent"
 
 
 def check(model: Model, source: Source, limit: float, progress: Callable[[int], None]) -> Check:
@@ -86,110 +67,83 @@ def check(model: Model, source: Source, limit: float, progress: Callable[[int], 
 
     Args:
         limit: the population stability index that counts as drift.
-        progress: called with the number of rows done after each piece.
+        progress: called with the number of rows done after each batch.
 
     Raises:
         UserError: the file cannot be read or has no rows.
     """
     contract, present = model.contract, reader.names(source)
-    counted = _Counted(model, [name for name in _checked(contract) if name in present])
-    for piece in reader.batches(source, counted.names):
-        counted.add(piece)
-        progress(counted.rows)
-    if not counted.rows:
+    names = [name for name in (*contract.features, contract.target) if name in present]
+    counts = {name: _Counts(contract.columns[name], model.metadata["baselines"][name]) for name in names}
+    absent = [name for name in contract.features if name not in present]
+    is_complete = all(contract.features[name].missing for name in absent)
+    rows = rejected = 0
+    for batch in reader.batches(source, names):
+        bad = pl.repeat(not is_complete, batch.height, dtype=pl.Boolean, eager=True)
+        for name in names:
+            in_column = counts[name].add(batch[name])
+            bad = bad | in_column if name != contract.target else bad
+        rows, rejected = rows + batch.height, rejected + int(bad.sum())
+        progress(rows)
+    if not rows:
         raise UserError(f"{source} has a header but no rows")
-    findings = [
-        counted.finding(name, limit) if name in present else _absent(contract, name) for name in _checked(contract)
-    ]
-    unknown = [name for name in present if name not in contract.columns]
-    return Check(counted.rows, counted.refused, tuple(filter(None, findings)), tuple(unknown))
+    # An absent column is a problem even if it may be missing: its name may have changed.
+    findings = {name: Finding(name, ABSENT) for name in absent}
+    findings |= {name: counts[name].finding(name, rows, limit) for name in names}
+    ordered = tuple(findings[name] for name in (*contract.features, contract.target) if name in findings)
+    return Check(rows, rejected, ordered, tuple(name for name in present if name not in contract.columns))
 
 
-def _checked(contract: Contract) -> list[str]:
-    return [*contract.features, contract.target]
+@dataclass
+class _Counts:
+    """Running counts of the values of one column."""
 
+    column: Column
+    baseline: drift.Baseline
+    bins: NDArray[np.int64] | int = 0
+    missing: int = 0
+    broken: int = 0
+    examples: dict[str, None] = field(default_factory=dict)
 
-def _absent(contract: Contract, name: str) -> Finding | None:
-    """A feature that is not in the file; the target need not be.
+    def add(self, raw: pl.Series) -> pl.Series:
+        """Count the values, and return for each row whether it breaks the contract."""
+        values, bad = casting.typed_column(self.column, raw)
+        missing = casting.cleaned(self.column, raw).is_null()
+        if self.column.role == "target":
+            bad = bad & ~missing
+        else:
+            self.missing += int(missing.sum())  # rows without a target were not in the training data either
+        self.bins = self.bins + drift.bin_counts(self.column, self.baseline, values)
+        self.broken += int(bad.sum())
+        if len(self.examples) < EXAMPLES:
+            self.examples |= dict.fromkeys(casting.quoted(raw.filter(bad).unique(maintain_order=True).head(EXAMPLES)))
+        return bad
 
-    One that may be missing counts too: its name may have changed.
-    """
-    return None if name == contract.target else Finding(name, ABSENT)
-
-
-class _Counted:
-    """Counts of all values of a file, piece by piece."""
-
-    def __init__(self, model: Model, names: list[str]) -> None:
-        self.contract, self.names = model.contract, names
-        self.baselines: dict[str, Any] = {name: model.metadata["baselines"][name] for name in names}
-        self.counts: dict[str, NDArray[np.int64]] = {}
-        self.missing: Counter[str] = Counter()
-        self.broken: Counter[str] = Counter()
-        self.examples: dict[str, list[str]] = {name: [] for name in names}
-        features = self.contract.features.items()
-        self.complete = all(name in names or column.missing for name, column in features)
-        self.rows = self.refused = 0
-
-    def add(self, piece: pl.DataFrame) -> None:
-        refused = pl.repeat(not self.complete, piece.height, dtype=pl.Boolean, eager=True)
-        for name in self.names:
-            column = self.contract.columns[name]
-            values, bad = casting.typed_column(column, piece[name])
-            if column.role == "target":
-                bad = bad & casting.cleaned(column, piece[name]).is_not_null()
-            else:
-                refused = refused | bad
-            wrong = int((values.is_null() & casting.cleaned(column, piece[name]).is_not_null()).sum())
-            self._add_column(name, column, values, piece[name].filter(bad), wrong)
-        self.rows, self.refused = self.rows + piece.height, self.refused + int(refused.sum())
-
-    def _add_column(self, name: str, column: Column, values: pl.Series, bad: pl.Series, wrong: int) -> None:
-        """Count values; the wrong ones are neither in a bin nor missing."""
-        counts = drift.bin_counts(column, self.baselines[name], values)
-        self.counts[name] = self.counts[name] + counts if name in self.counts else counts
-        self.missing[name] += values.null_count() - wrong
-        self.broken[name] += bad.len()
-        if len(self.examples[name]) < 3:
-            found = bad.unique(maintain_order=True).head(3)
-            self.examples[name] = list(dict.fromkeys([*self.examples[name], *map(casting.quoted, _ones(found))]))[:3]
-
-    def finding(self, name: str, limit: float) -> Finding:
-        """What the counts of a column say."""
-        missing = 0 if name == self.contract.target else self.missing[name]  # nothing was learned from such rows
-        expected, actual = drift.shares(self.baselines[name], self.counts[name], missing)
+    def finding(self, name: str, rows: int, limit: float) -> Finding:
+        expected, actual = drift.shares(self.baseline, np.asarray(self.bins), self.missing)
         used = int(((expected > 0) | (actual > 0)).sum())
-        chance = drift.chance(used, self.baselines[name]["rows"], self.rows)
-        bins = (*drift.bin_names(self.contract.columns[name], self.baselines[name]), "missing")
         return Finding(
             name,
-            self._problem(name),
+            self._problem(rows),
             drift.psi(expected, actual),
-            max(limit, chance),
-            bins,
+            max(limit, drift.chance(used, self.baseline["rows"], rows)),
+            (*drift.bin_names(self.column, self.baseline), "missing"),
             tuple(expected.tolist()),
             tuple(actual.tolist()),
         )
 
-    def _problem(self, name: str) -> str:
-        if not self.broken[name]:
+    def _problem(self, rows: int) -> str:
+        if not self.broken:
             return ""
-        column = self.contract.columns[name]
-        said = f"{self.broken[name]:,} of {self.rows:,} rows break the contract, as {', '.join(self.examples[name])}"
-        return f"{said}; it should be {_wanted(column)}"
-
-
-def _ones(values: pl.Series) -> list[pl.Series]:
-    return [values[position : position + 1] for position in range(values.len())]
-
-
-def _wanted(column: Column) -> str:
-    """What the contract allows, in words."""
-    words = [str(column.type)]
-    if column.range:
-        words.append(f"from {column.range[0]:.12g} to {column.range[1]:.12g}")
-    if column.type == "category" and not column.other:
-        words.append(f"one of {reader.shown([str(label) for label in column.categories], 10)}")
-    if column.format:
-        words.append(f"written as {column.format}")
-    return ", ".join([*words, *([] if column.missing else ["never missing"])])
+        column, examples = self.column, ", ".join(list(self.examples)[:EXAMPLES])
+        rules = [str(column.type)]
+        if column.range:
+            rules.append(f"from {column.range[0]:.12g} to {column.range[1]:.12g}")
+        if column.categories and not column.other:
+            rules.append(f"one of {reader.shown(list(map(str, column.categories)), 10)}")
+        if column.format:
+            rules.append(f"written as {column.format}")
+        if not column.missing:
+            rules.append("never missing")
+        should = ", ".join(rules)
+        return f"{self.broken:,} of {rows:,} rows break the contract, as {examples}; it should be {should}"

@@ -1,4 +1,4 @@
-"""From raw columns to columns of the contract's types, and which cells break the contract.
+"""Cast raw columns to the types of the contract, and find the cells that break it.
 
 Training, batch scoring and the inference of a contract read the same value from the same cell.
 """
@@ -9,52 +9,45 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from tabserve.contract.model import FLOAT32_MAX, LONGEST, MISSING, Column, Contract, label_text
-from tabserve.tables.parsing import booleans, days, moments, numbers, texts, times
+from tabserve.contract.model import FLOAT32_MAX, LONGEST, MISSING, NUMERIC, Column, Contract, label_text
+from tabserve.tables.parsing import booleans, clean, dates, numbers, texts, times, timestamps
 
 QUOTED = 40  # characters of a value that is shown
 
 
 @dataclass(frozen=True)
 class Typed:
-    """A table as the contract describes it.
+    """A table with the types of the contract."""
 
-    Attributes:
-        table: feature columns, and the target where the file has it, with the contract's types;
-            a cell that breaks the contract is null.
-        rejected: for each row, whether any feature breaks the contract.
-        breaks: for each feature that breaks it, in how many rows, and the first of these values.
-    """
-
-    table: pl.DataFrame
-    rejected: pl.Series
-    breaks: dict[str, tuple[int, str]]
+    table: pl.DataFrame  # features, and the target if the file has it; a cell that breaks the contract is null
+    rejected: pl.Series  # for each row, whether any feature breaks the contract
+    breaks: dict[str, tuple[int, str]]  # for each feature that breaks it, the number of rows and the first such value
 
 
 def typed(contract: Contract, table: pl.DataFrame) -> Typed:
-    """Give each feature its type, and mark the rows that the contract refuses."""
+    """Cast the features and the target of a raw table, and mark the rows that break the contract."""
     columns, rejected, breaks = [], pl.repeat(False, table.height, dtype=pl.Boolean, eager=True), {}
     for name, column in contract.features.items():
         values, bad = typed_column(column, table[name])
         columns.append(values)
         rejected = rejected | bad
-        if broken := int(bad.sum()):
-            breaks[name] = broken, quoted(table[name].filter(bad).head(1))
-    target = contract.target
-    if target in table.columns:
-        columns.append(typed_column(contract.columns[target], table[target])[0])
+        if count := int(bad.sum()):
+            breaks[name] = count, quoted(table[name].filter(bad).head(1))[0]
+    if contract.target in table.columns:
+        columns.append(typed_column(contract.columns[contract.target], table[contract.target])[0])
     return Typed(pl.DataFrame(columns), rejected, breaks)
 
 
-def quoted(one: pl.Series) -> str:
-    """A value as a message shows it. As text, because Python has no dates after 9999."""
-    value = (one.cast(pl.String) if one.dtype.is_temporal() else one)[0]
-    return "no value" if value is None else repr(value if isinstance(value, str) else str(value))[:QUOTED]
+def quoted(values: pl.Series) -> list[str]:
+    """Values as messages show them; dates are cast to text, because Python has none after 9999."""
+    shown = values.cast(pl.String) if values.dtype.is_temporal() else values
+    return ["no value" if value is None else repr(str(value))[:QUOTED] for value in shown.to_list()]
 
 
 def typed_column(column: Column, raw: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """One column with its type, and for each row whether it breaks the contract (its value is then null)."""
-    present, values = _read(column, raw)
+    """A column with its type, and for each row whether it breaks the contract (its value is then null)."""
+    present = cleaned(column, raw)
+    values = _parsed(column, present)
     allowed = _allowed(column, values).fill_null(False)
     bad = present.is_not_null() & ~allowed
     if not column.missing:
@@ -62,35 +55,17 @@ def typed_column(column: Column, raw: pl.Series) -> tuple[pl.Series, pl.Series]:
     return values.set(~allowed, None).alias(raw.name), bad
 
 
-def _read(column: Column, raw: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """The column with null for what means missing, and its values; most columns need no cleaning."""
-    if column.type == "category" and raw.dtype == pl.String and not column.na_values:
-        known = raw.is_in([label for label in column.categories if isinstance(label, str)])
-        if known.sum() == raw.len() - raw.null_count():
-            return raw, raw
-    if column.type in ("date", "datetime", "time") and not column.na_values:
-        values = _parsed(column, raw)
-        if values.null_count() == raw.null_count():  # none of the usual words for a missing value is a date
-            return raw, values
-    present = cleaned(column, raw)
-    return present, _parsed(column, present)
-
-
 def cleaned(column: Column, raw: pl.Series) -> pl.Series:
-    """The column with null for what means missing in it: the usual words, unless they are categories, and its own."""
-    labels = [label_text(label) for label in column.categories]
-    values = raw.fill_nan(None) if raw.dtype.is_float() else raw
-    if raw.dtype == pl.String:
-        values = raw.str.strip_chars()
-        words = (*MISSING, *(value for value in column.na_values if isinstance(value, str)))
-        values = values.set(values.is_in([word for word in words if word not in labels]), None)
+    """The column with null for missing values: `MISSING`, unless they are categories, and `na_values`."""
+    words = {*MISSING, *(value for value in column.na_values if isinstance(value, str))}
+    values = clean(raw, words - set(map(label_text, column.categories)))
     if own := [float(value) for value in column.na_values if not isinstance(value, (str, bool))]:
         values = values.set(numbers(values, column.format, column.unit).is_in(own).fill_null(False), None)
     return values
 
 
 def _parsed(column: Column, values: pl.Series) -> pl.Series:
-    if column.type in ("integer", "number"):
+    if column.type in NUMERIC:
         return numbers(values, column.format, column.unit)
     if column.type == "boolean":
         return booleans(values)
@@ -100,23 +75,15 @@ def _parsed(column: Column, values: pl.Series) -> pl.Series:
         return texts(values)
     if column.type == "time":
         return times(values, column.format)
-    read = moments(values, column.format)
-    return days(read) if column.type == "date" else read
+    return (dates if column.type == "date" else timestamps)(values, column.format)
 
 
 def _allowed(column: Column, values: pl.Series) -> pl.Series:
-    if column.type in ("integer", "number"):
-        lowest, highest = column.range or (-FLOAT32_MAX, FLOAT32_MAX)
-        inside = values.is_between(lowest, highest)
+    if column.type in NUMERIC:
+        inside = values.is_between(*(column.range or (-FLOAT32_MAX, FLOAT32_MAX)))
         return inside & (values == values.floor()) if column.type == "integer" else inside
     if column.type == "category" and not column.other:
         return values.is_in([label_text(label) for label in column.categories])
     if column.type in ("category", "text"):
         return values.str.len_chars() <= LONGEST[column.type]
     return values.is_not_null()
-
-
-def number(column: Column, value: str) -> float | str:
-    """The text as a number where a table file's number is written so."""
-    read: float | None = numbers(pl.Series([value]), column.format, column.unit)[0]
-    return value if read is None else read

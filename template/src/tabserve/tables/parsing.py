@@ -1,28 +1,30 @@
-"""How files spell values: missing ones, numbers, true and false, dates and times.
+"""Parse the values of files: missing ones, numbers, booleans, dates and times.
 
-Each function reads text (or values that are typed already) into one type, with null where it cannot.
+Each function parses text, or converts values that have a type already, and gives null for what it cannot parse.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import polars as pl
 
-from tabserve.contract.model import COMMA, ISO_DAY, ISO_MOMENT, ISO_TIME, MISSING, POINT
+from tabserve.contract.model import COMMA, ISO_DAY, ISO_TIME, ISO_TIMESTAMP, MISSING, POINT
 
 BOOLEANS = {
     **dict.fromkeys(("true", "t", "yes", "y", "on", "1"), True),
     **dict.fromkeys(("false", "f", "no", "n", "off", "0"), False),
 }
-NAIVE_FORMATS = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M")
-ZONED_FORMATS = ("%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M%#z")
-TIME_FORMATS = ("%H:%M:%S%.f", "%H:%M")
+ISO_FORMATS = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M")
+ISO_FORMATS_WITH_ZONE = ("%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M%#z")
+ISO_TIME_FORMATS = ("%H:%M:%S%.f", "%H:%M")
 DAYS = ("%d", "%-d", "%e", "%j", "%F", "%D", "%x", "%c", "%v", "%s", "%+")
-FIRST_YEAR = 1_000  # of a format: a year of two digits is no year
+FIRST_YEAR = 1_000  # with a format: a smaller one is a year of two digits that %Y has read
 
 
-# A number as people write it: a sign or brackets for negative ones, groups of thousands, a fraction, an exponent.
-# Groups are of three digits; of two in India, but for the last.
-def _written(group: str, point: str) -> str:
+# A written number: a sign, or brackets for a negative one; groups of thousands; a fraction; an exponent.
+# Groups are of three digits, in India of two except for the last.
+def _number_pattern(group: str, point: str) -> str:
     groups = "[" + group + r"'’ \u00a0\u202f]"
     grouped = r"[1-9]\d{0,2}(?:" + groups + r"\d{2,3})*" + groups + r"\d{3}"
     decimal, exponent = rf"(?:{point}\d*)?", r"(?:[eE][+-]?\d+)?"
@@ -30,16 +32,20 @@ def _written(group: str, point: str) -> str:
     return rf"^(?:{number}|(?:{grouped}|\d+){decimal}-|\(-?(?:{grouped}|\d+){decimal}\))$"
 
 
-WRITTEN = {POINT: _written(",", r"\."), COMMA: _written(r"\.", ",")}
-ADDRESS = r"^\d{1,3}(\.\d{1,3}){3}$"  # of a computer; its parts look like groups of thousands
+NUMBER_PATTERNS = {POINT: _number_pattern(",", r"\."), COMMA: _number_pattern(r"\.", ",")}
+IP_ADDRESS = r"^\d{1,3}(\.\d{1,3}){3}$"  # its parts look like groups of thousands
 
 
-def clean(series: pl.Series) -> pl.Series:
-    """A column with every missing value as null; text loses the blanks around it."""
+def clean(series: pl.Series, missing: Collection[str] = MISSING) -> pl.Series:
+    """A column with null for missing values; text is stripped."""
     if series.dtype == pl.String:
         stripped = series.str.strip_chars()
-        return stripped.set(stripped.is_in(MISSING), None)
+        return stripped.set(stripped.is_in(missing), None)
     return series.fill_nan(None) if series.dtype.is_float() else series
+
+
+def _nulls(values: pl.Series, dtype: pl.DataType | type[pl.DataType]) -> pl.Series:
+    return pl.repeat(None, values.len(), dtype=dtype, eager=True)
 
 
 def texts(values: pl.Series) -> pl.Series:
@@ -57,99 +63,95 @@ def booleans(values: pl.Series) -> pl.Series:
     return texts(values).str.to_lowercase().replace_strict(BOOLEANS, default=None, return_dtype=pl.Boolean)
 
 
-# --- numbers
-
-
 def numbers(values: pl.Series, format: str | None = None, unit: str | None = None) -> pl.Series:
     """Numbers as float64.
 
     Args:
-        format: `POINT` or `COMMA`, how text writes fractions and thousands; None where it is as computers write it.
-        unit: what stands before or behind the number in text, and means nothing, as kg, € or %.
+        format: `POINT` or `COMMA`, how text writes fractions and thousands; None for numbers as computers write them.
+        unit: what stands before or after the number in text and is ignored, as kg, € or %.
     """
     if values.dtype.is_temporal():
-        return pl.repeat(None, values.len(), dtype=pl.Float64, eager=True)
-    if values.dtype != pl.String:
-        return values.cast(pl.Float64, strict=False)
-    bare = without_unit(values, unit) if unit else values
-    return (_plain_spelling(bare, format) if format else bare).cast(pl.Float64, strict=False)
+        return _nulls(values, pl.Float64)
+    if values.dtype == pl.String:
+        values = _without_unit(values, unit) if unit else values
+        values = _plain(values, format) if format else values
+    return values.cast(pl.Float64, strict=False)
 
 
-def without_unit(values: pl.Series, unit: str) -> pl.Series:
-    """The texts without the unit, and the blanks beside it; a sign may stand before the unit, brackets around both."""
-    behind = values.str.replace(r"^\((.*)\)$", "-$1").str.strip_suffix(unit).str.strip_chars_end()
-    signed = behind.str.starts_with("-" + unit)
-    before = behind.str.strip_prefix("-").str.strip_prefix(unit).str.strip_chars_start()
-    return ("-" + before).zip_with(signed, before.zip_with(behind.str.starts_with(unit), behind))
+def _without_unit(values: pl.Series, unit: str) -> pl.Series:
+    """Texts without the unit and the blanks beside it; a sign may stand before the unit, brackets around both."""
+    bare = values.str.replace(r"^\((.*)\)$", "-$1").str.strip_suffix(unit).str.strip_chars_end()
+    negative = bare.str.starts_with("-" + unit)
+    number = bare.str.strip_prefix("-").str.strip_prefix(unit).str.strip_chars_start()
+    return ("-" + number).zip_with(negative, number.zip_with(bare.str.starts_with(unit), bare))
 
 
-def _plain_spelling(values: pl.Series, format: str) -> pl.Series:
-    """Numbers as computers write them, from those that people write; null where the text is none."""
+def _plain(values: pl.Series, format: str) -> pl.Series:
+    """Numbers as computers write them; null for other texts."""
     groups, point = (",", ".") if format == POINT else (".", ",")
-    written = values.set(~values.str.contains(WRITTEN[format]) | values.str.contains(ADDRESS), None)
-    bare = written.str.replace_all(rf"[{groups}'’\s\u00a0\u202f]", "").str.replace(point, ".", literal=True)
+    numbers = values.set(~values.str.contains(NUMBER_PATTERNS[format]) | values.str.contains(IP_ADDRESS), None)
+    bare = numbers.str.replace_all(rf"[{groups}'’\s\u00a0\u202f]", "").str.replace(point, ".", literal=True)
     signed = bare.str.replace("−", "-", literal=True).str.replace(r"^\((.*)\)$", "-$1")
     return signed.str.replace(r"^(.*)-$", "-$1").str.replace("--", "-", literal=True)
 
 
-# --- dates and times
-
-
-def moments(values: pl.Series, format: str | None = None) -> pl.Series:
-    """Moments in UTC without a zone."""
+def timestamps(values: pl.Series, format: str | None = None) -> pl.Series:
+    """Timestamps in UTC without a zone; without a format, ISO 8601."""
+    if values.dtype.is_integer() and format == "%Y%m%d":
+        values = values.cast(pl.String)
     if values.dtype == pl.String:
-        read = _formatted(values, format) if format else _iso(values)
+        read = _formatted(values, format) if format else _iso_timestamps(values)
     elif isinstance(values.dtype, pl.Datetime):
         utc = values.dt.convert_time_zone("UTC") if values.dtype.time_zone else values
         read = utc.dt.replace_time_zone(None).cast(pl.Datetime("us"))
     elif values.dtype == pl.Date:
         read = values.cast(pl.Datetime("us"))
-    elif values.dtype.is_integer() and format == "%Y%m%d":
-        read = _formatted(values.cast(pl.String), format)
     else:
-        return pl.repeat(None, values.len(), dtype=pl.Datetime("us"), eager=True)
+        return _nulls(values, pl.Datetime("us"))
     return read.set(~read.dt.year().is_between(FIRST_YEAR if format else 1, 9999), None)
 
 
 def _formatted(values: pl.Series, format: str) -> pl.Series:
-    """Moments of a format; one without a day stands for the first of the month."""
+    """Timestamps with a format; a month without a day is its first day."""
     if not any(day in format for day in DAYS):
         values, format = values + " 1", format + " %d"
-    if "%z" in format:
-        return values.str.strptime(pl.Datetime("us", "UTC"), format, strict=False).dt.replace_time_zone(None)
-    return values.str.strptime(pl.Datetime("us"), format, strict=False)
+    return _strptime(values, format, "UTC" if "%z" in format else None)
 
 
-def _iso(values: pl.Series) -> pl.Series:
-    """Moments from text of the form `ISO_MOMENT`; each format is tried on what is left."""
-    if (plain := values.str.contains(f"^{ISO_DAY}$")).sum() == values.len() - values.null_count():
-        return values.set(~plain, None).str.strptime(pl.Datetime("us"), "%Y-%m-%d", strict=False)
-    left = values.set(~values.str.contains(f"^(?:{ISO_MOMENT})$"), None)
+def _strptime(values: pl.Series, format: str, zone: str | None = None) -> pl.Series:
+    return values.str.strptime(pl.Datetime("us", zone), format, strict=False).dt.replace_time_zone(None)
+
+
+def _iso_timestamps(values: pl.Series) -> pl.Series:
+    if (plain := values.str.contains(f"^{ISO_DAY}$")).sum() == values.count():
+        return _strptime(values.set(~plain, None), "%Y-%m-%d")
+    left = values.set(~values.str.contains(f"^(?:{ISO_TIMESTAMP})$"), None)
     left = left.str.replace("[Tt]", " ").str.replace("[Zz]", "+00:00")
-    read = pl.repeat(None, values.len(), dtype=pl.Datetime("us"), eager=True)
-    for format in (*NAIVE_FORMATS, *ZONED_FORMATS):
+    read = _nulls(values, pl.Datetime("us"))
+    for format in (*ISO_FORMATS, *ISO_FORMATS_WITH_ZONE):
         left = left.set(read.is_not_null(), None)
         if left.null_count() == left.len():
             break
-        zone = "UTC" if format in ZONED_FORMATS else None
-        found = left.str.strptime(pl.Datetime("us", zone), format, strict=False)
-        read = read.zip_with(read.is_not_null(), found.dt.replace_time_zone(None))
+        read = read.zip_with(
+            read.is_not_null(), _strptime(left, format, "UTC" if format in ISO_FORMATS_WITH_ZONE else None)
+        )
     return read.alias(values.name)
 
 
-def days(moments: pl.Series) -> pl.Series:
-    """The dates of moments at midnight; null for any other time of day."""
-    return moments.set(moments != moments.dt.truncate("1d"), None).dt.date()
+def dates(values: pl.Series, format: str | None = None) -> pl.Series:
+    """Dates; null for a timestamp that is not at midnight."""
+    read = timestamps(values, format)
+    return read.set(read != read.dt.truncate("1d"), None).dt.date()
 
 
 def times(values: pl.Series, format: str | None = None) -> pl.Series:
-    """Times of day."""
+    """Times of day; without a format, ISO 8601."""
     if values.dtype == pl.Time:
         return values
     if values.dtype != pl.String:
-        return pl.repeat(None, values.len(), dtype=pl.Time, eager=True)
+        return _nulls(values, pl.Time)
     if format:
         return values.str.strptime(pl.Time, format, strict=False)
-    shaped = values.set(~values.str.contains(f"^(?:{ISO_TIME})$"), None)
-    readings = [pl.col("value").str.strptime(pl.Time, format, strict=False) for format in TIME_FORMATS]
-    return shaped.to_frame("value").select(pl.coalesce(readings)).to_series()
+    iso = values.set(~values.str.contains(f"^(?:{ISO_TIME})$"), None)
+    readings = [pl.col("value").str.strptime(pl.Time, format, strict=False) for format in ISO_TIME_FORMATS]
+    return iso.to_frame("value").select(pl.coalesce(readings)).to_series()

@@ -1,7 +1,7 @@
-"""Where a table comes from: a file or an address, packed or not, made a plain local CSV or Parquet file.
+"""Open a table: a file or an address, compressed or not, as a plain local CSV or Parquet file.
 
-What is one already is read where it is. Everything else (addresses, gzip, Excel, JSON lines, other encodings) is
-turned into one, piece by piece, in a folder that goes when the process ends.
+Plain files are read where they are. All others (addresses, gzip, Excel, JSON lines, other encodings) are converted
+block by block into a folder that is deleted when the process ends.
 """
 
 from __future__ import annotations
@@ -31,140 +31,121 @@ ENDINGS: dict[Kind, tuple[str, ...]] = {
     "Excel": (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"),
     "JSON lines": (".jsonl", ".ndjson", ".json"),
 }
-PACKINGS = {
+COMPRESSIONS = {
     b"\x1f\x8b": "gzip",
     b"BZh": "bz2",
     b"\xfd7zXZ\x00": "xz",
     b"\x28\xb5\x2f\xfd": "zstd",
     b"PK\x03\x04": "zip",
 }
-PACKED_ENDINGS = (".gz", ".bz2", ".xz", ".zst", ".zip")
+COMPRESSED_ENDINGS = (".gz", ".bz2", ".xz", ".zst", ".zip")
 OLD_EXCEL = b"\xd0\xcf\x11\xe0"
 
 
 @dataclass(frozen=True)
 class Plain:
-    """A table as a file that Polars reads.
+    """A table as a file that Polars reads."""
 
-    Attributes:
-        path: the local file, UTF-8 where it is a CSV.
-        kind: `CSV` or `Parquet`.
-        original: the bytes as they came, before they were unpacked or converted.
-        remarks: what a person should know of how it was read.
-    """
-
-    path: Path
-    kind: Kind
-    original: Path
-    remarks: tuple[str, ...] = ()
+    path: Path  # the local file, UTF-8 if it is a CSV
+    kind: Kind  # `CSV` or `Parquet`
+    original: Path  # the file before it was decompressed and converted
+    remarks: tuple[str, ...] = ()  # what users should know about how it was read
 
 
 def is_address(source: Source) -> bool:
-    """Whether this is an address, as `https://...` or `s3://...`, and not a file's name."""
+    """Whether this is an address, as `https://...` or `s3://...`, and not the name of a file."""
     return "://" in os.fspath(source)
 
 
 def kind_by_name(source: Source) -> Kind | None:
-    """What the ending of the name promises; None when it promises nothing."""
+    """The kind that the ending of the name stands for, if any."""
     name = urlsplit(os.fspath(source)).path if is_address(source) else os.fspath(source)
     endings = [ending.lower() for ending in PurePosixPath(name).suffixes]
-    while endings and endings[-1] in PACKED_ENDINGS:
+    while endings and endings[-1] in COMPRESSED_ENDINGS:
         endings.pop()
     return next((kind for kind, known in ENDINGS.items() if endings and endings[-1] in known), None)
 
 
 def plain(source: Source) -> Plain:
-    """The table as a plain local file.
-
-    Raises:
-        UserError: it is not there, cannot be fetched, unpacked or decoded, or is no table.
-    """
+    """The table as a plain local file; raises `UserError` if it does not exist, cannot be read, or is not a table."""
     name = os.fspath(source)
-    if is_address(name):
-        return _plain(name, None)
     try:
+        if is_address(name):
+            return _plain(name)
         found = Path(name).stat()
+        return _plain(name, found.st_mtime_ns, found.st_size, found.st_ino)
     except FileNotFoundError:
         raise UserError(f"{name} does not exist") from None
-    except OSError as error:
-        raise UserError(f"{name} cannot be read: {error.strerror}") from None
-    return _plain(name, (found.st_mtime_ns, found.st_size, found.st_ino))
+    except (OSError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{name} cannot be read: {getattr(error, 'strerror', None) or one_line(error)}") from None
 
 
 @functools.lru_cache(maxsize=16)
-def _plain(name: str, stamp: tuple[int, ...] | None) -> Plain:
-    try:
-        original = _fetched(name) if stamp is None else Path(name)
-        if original.is_dir():
-            raise UserError(f"{name} is a folder: name a file in it")
-        if not original.is_file():
-            raise UserError(f"{name} is no file but a pipe or a device: save it to a file first")
-        unpacked = _unpacked(original)
-        kind = _kind(name, unpacked)
-        path, remarks = CONVERTERS[kind](unpacked, name)
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
-        reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
-        raise UserError(f"{name} cannot be read: {reason}") from None
+def _plain(name: str, *version: int) -> Plain:
+    """`plain` of one version of a file: a file that changes is read again, an address is fetched once."""
+    original = Path(name) if version else _fetched(name)
+    if original.is_dir():
+        raise UserError(f"{name} is a folder: name a file in it")
+    if not original.is_file():
+        raise UserError(f"{name} is a pipe or a device, not a file: save it to a file first")
+    decompressed = _decompressed(original)
+    kind = _kind(name, start(decompressed, 4096))
+    path, remarks = CONVERTERS[kind](decompressed, name)
     return Plain(path, "CSV" if kind == "CSV" else "Parquet", original, remarks)
-
-
-# --- bytes
 
 
 def _fetched(address: str) -> Path:
     import fsspec
 
+    path = temporary(".fetched")
     try:
-        with fsspec.open(address, "rb") as remote, temporary(".fetched") as path, path.open("wb") as local:
+        with fsspec.open(address, "rb") as remote, path.open("wb") as local:
             shutil.copyfileobj(remote, local, BLOCK)
-            return path
-    except ImportError as error:
-        raise UserError(
-            f"{address} cannot be read: {one_line(error)}; add it with `uv add --group table NAME`"
-        ) from None
-    except ValueError as error:
-        raise UserError(f"{address} cannot be read: {one_line(error)}") from None
+    except (ImportError, ValueError) as error:
+        hint = "; add it with `uv add --group table NAME`" if isinstance(error, ImportError) else ""
+        raise UserError(f"{address} cannot be read: {one_line(error)}{hint}") from None
     except FileNotFoundError as error:
         reason = one_line(error.__cause__) if isinstance(error.__cause__, Exception) else "there is no such file"
         raise UserError(f"{address} cannot be fetched: {reason}") from None
-    except Exception as error:  # each kind of store has errors of its own
+    except Exception as error:  # each kind of store has its own errors
         raise UserError(f"{address} cannot be fetched: {one_line(error)}") from None
+    return path
 
 
-def _unpacked(path: Path) -> Path:
-    """The file, or what is packed in it."""
-    packing = next((name for magic, name in PACKINGS.items() if start(path, 8).startswith(magic)), None)
-    if packing is None or (packing == "zip" and _is_workbook(path)):
+def _decompressed(path: Path) -> Path:
+    """The file, or a decompressed copy."""
+    begin = start(path, 8)
+    compression = next((name for magic, name in COMPRESSIONS.items() if begin.startswith(magic)), None)
+    if compression is None or (compression == "zip" and _is_workbook(path)):
         return path
-    with temporary(".unpacked") as unpacked, unpacked.open("wb") as out:
-        try:
-            with _packed(path, packing) as content:
-                shutil.copyfileobj(content, out, BLOCK)
-        except UserError:
-            raise
-        except Exception as error:  # each packing has errors of its own
-            raise UserError(f"{path} cannot be unpacked: {one_line(error)}") from None
-        out.flush()
-        return _unpacked(unpacked)
+    copy = temporary(".decompressed")
+    try:
+        with _content(path, compression) as content, copy.open("wb") as out:
+            shutil.copyfileobj(content, out, BLOCK)
+    except UserError:
+        raise
+    except Exception as error:  # each compression has its own errors
+        raise UserError(f"{path} cannot be decompressed: {one_line(error)}") from None
+    return _decompressed(copy)
 
 
 @contextmanager
-def _packed(path: Path, packing: str) -> Iterator[IO[bytes]]:
-    """What is packed in a file; of an archive, its only file."""
+def _content(path: Path, compression: str) -> Iterator[IO[bytes]]:
+    """The decompressed bytes of a file; of an archive, those of its only file."""
     from fsspec.compression import compr
 
-    if packing == "zip":
+    if compression == "zip":
         with zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if not name.startswith("__MACOSX/") and not name.endswith("/")]
             if len(names) != 1:
-                raise UserError(f"{path} packs {len(names)} files: unpack it and name one of them")
+                raise UserError(f"{path} holds {len(names)} files: extract them and name one")
             with archive.open(names[0]) as content:
                 yield content
-        return
-    if packing not in compr:
-        raise UserError(f"{path} is packed with {packing}, which is not installed: unpack it first")
-    with path.open("rb") as raw, compr[packing](raw, mode="rb") as content:
-        yield content
+    elif compression in compr:
+        with path.open("rb") as raw, compr[compression](raw, mode="rb") as content:
+            yield content
+    else:
+        raise UserError(f"{path} is compressed with {compression}, which is not installed: decompress it first")
 
 
 def _is_workbook(path: Path) -> bool:
@@ -173,27 +154,21 @@ def _is_workbook(path: Path) -> bool:
     return any(name.startswith("xl/workbook") for name in names) or "mimetype" in names
 
 
-def _kind(name: str, path: Path) -> Kind:
-    """What the bytes are; the ending of the name must not promise anything else."""
-    begun = start(path, 4096)
-    if not begun.strip():
+def _kind(name: str, begin: bytes) -> Kind:
+    """The kind of the content, which must not contradict the ending of the name."""
+    if not begin.strip():
         raise UserError(f"{name} is empty")
-    if begun.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise UserError(f"{name} is a web page or XML, no table")
-    promised, kind = kind_by_name(name), _kind_of_bytes(begun)
-    if promised in ("Parquet", "Excel") and kind != promised:
-        raise UserError(f"{name} cannot be read as {promised}: its content is none")
-    if kind == "CSV" and promised == "JSON lines":
+    if begin.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise UserError(f"{name} is a web page or XML, not a table")
+    text = begin.removeprefix(codecs.BOM_UTF8).removeprefix(codecs.BOM_UTF16_LE).replace(b"\0", b"")
+    kind: Kind = "JSON lines" if b"".join(text.split()).startswith((b"{", b"[{")) else "CSV"
+    if begin.startswith(b"PAR1"):
+        kind = "Parquet"
+    if begin.startswith((b"PK\x03\x04", OLD_EXCEL)):
+        kind = "Excel"
+    expected = kind_by_name(name)
+    if expected in ("Parquet", "Excel") and kind != expected:
+        raise UserError(f"{name} cannot be read as {expected}: its content has another format")
+    if kind == "CSV" and expected == "JSON lines":
         raise UserError(f"{name} cannot be read as JSON lines: a line must be an object, with a value for each column")
     return kind
-
-
-def _kind_of_bytes(begun: bytes) -> Kind:
-    if begun.startswith(b"PAR1"):
-        return "Parquet"
-    if begun.startswith((b"PK\x03\x04", OLD_EXCEL)):
-        return "Excel"
-    text = begun.removeprefix(codecs.BOM_UTF8).removeprefix(codecs.BOM_UTF16_LE).replace(b"\0", b"").lstrip()
-    if text.startswith(b"{") or text.replace(b" ", b"").replace(b"\n", b"").replace(b"\r", b"").startswith(b"[{"):
-        return "JSON lines"
-    return "CSV"

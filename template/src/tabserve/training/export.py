@@ -1,10 +1,10 @@
-"""From a fitted pipeline to the model file: ONNX conversion, the parity gate, metadata."""
+"""Export a fitted pipeline: ONNX conversion, the parity gate, metadata."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,36 +26,25 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Parity:
-    """How close the graph comes to the pipeline on the held-out rows.
+    """The agreement of the graph with the pipeline on the held-out rows."""
 
-    Attributes:
-        rows: how many rows were compared.
-        difference: the largest difference, of probabilities, or of values in standard deviations of the target.
-    """
-
-    rows: int
-    difference: float
+    rows: int  # the number of rows compared
+    difference: float  # the largest difference of probabilities, or of values in standard deviations of the target
 
 
 def convert(pipeline: Pipeline, width: int) -> onnx.ModelProto:
-    """The fitted pipeline as an ONNX graph over one float matrix with `width` columns.
-
-    Raises:
-        UserError: a step cannot be expressed in ONNX; the message names it.
-    """
+    """The fitted pipeline as an ONNX graph over `width` float columns; raises `UserError` with the step that fails."""
     register_converters()
-    classifier = hasattr(pipeline.steps[-1][1], "classes_")
+    estimator = pipeline.steps[-1][1]
+    classifier = hasattr(estimator, "classes_")
     if classifier and not hasattr(pipeline, "predict_proba"):
-        raise UserError(
-            f"pipeline.py: {_kind(pipeline.steps[-1][1])} gives no probabilities; use an estimator that does"
-        )
+        raise UserError(f"pipeline.py: {_kind(estimator)} gives no probabilities (predict_proba); use one that does")
     try:
         graph = _to_onnx(pipeline, width, {id(pipeline): {"zipmap": False}} if classifier else None)
-        return _with_labels_by_probability(graph) if classifier else graph
     except Exception as error:  # skl2onnx raises many unrelated kinds
-        raise UserError(
-            f"pipeline.py: {_culprit(pipeline, width)} cannot be exported to ONNX: {one_line(error)}"
-        ) from None
+        step = _first_step(pipeline, lambda prefix: _fails(prefix, width))
+        raise UserError(f"pipeline.py: {step} cannot be exported to ONNX: {one_line(error)}") from None
+    return _with_most_probable_label(graph) if classifier else graph
 
 
 def _to_onnx(step: Any, width: int, options: Any = None) -> onnx.ModelProto:
@@ -63,11 +52,19 @@ def _to_onnx(step: Any, width: int, options: Any = None) -> onnx.ModelProto:
     return to_onnx(step, initial_types=inputs, target_opset=OPSET, options=options)
 
 
-def _with_labels_by_probability(graph: onnx.ModelProto) -> onnx.ModelProto:
+def _fails(step: Any, width: int) -> bool:
+    try:
+        _to_onnx(step, width)
+    except Exception:
+        return True
+    return False
+
+
+def _with_most_probable_label(graph: onnx.ModelProto) -> onnx.ModelProto:
     """The graph with the most probable class as its label.
 
-    TreeEnsembleClassifier finds the label of a binary target by the signs of all leaf weights: when none is negative,
-    as in trees that never split, it compares the raw score with 0.5 where 0 is right.
+    TreeEnsembleClassifier derives the label of a binary target from the signs of all leaf weights: if none is negative,
+    as in trees that never split, it compares the raw score with 0.5 instead of 0.
     """
     probabilities = graph.graph.output[1].name
     graph.graph.node.append(onnx.helper.make_node("ArgMax", [probabilities], ["position"], axis=1, keepdims=0))
@@ -75,17 +72,10 @@ def _with_labels_by_probability(graph: onnx.ModelProto) -> onnx.ModelProto:
     return graph
 
 
-def _culprit(pipeline: Pipeline, width: int) -> str:
-    """The first step that fails when the steps before it convert."""
-    for count in range(1, len(pipeline.steps)):
-        try:
-            _to_onnx(pipeline[:count], width)
-        except Exception:
-            return _named_step(pipeline, count - 1)
-    return _named_step(pipeline, len(pipeline.steps) - 1)
-
-
-def _named_step(pipeline: Pipeline, position: int) -> str:
+def _first_step(pipeline: Pipeline, fails: Callable[[Pipeline], bool]) -> str:
+    """The step that makes a prefix of the pipeline fail, in words; the estimator if no transformer does."""
+    last = len(pipeline.steps) - 1
+    position = next((count - 1 for count in range(1, last + 1) if fails(pipeline[:count])), last)
     name, step = pipeline.steps[position]
     inner = [_kind(part) for _, part, _ in getattr(step, "transformers_", []) if not isinstance(part, str)]
     return f"step {name!r} ({_kind(step)}{' of ' + ', '.join(inner) if inner else ''})"
@@ -95,53 +85,42 @@ def _kind(step: Any) -> str:
     return type(step).__name__
 
 
-# --- the parity gate
-
-
 def check_parity(graph: onnx.ModelProto, pipeline: Pipeline, matrix: Matrix, scale: float = 1.0) -> Parity:
-    """Compare the graph with the pipeline on rows that training did not see.
+    """Compare the graph with the pipeline on rows that were not used for training.
 
     Args:
         scale: for a regression the standard deviation of the target, the unit of the tolerance.
 
     Raises:
-        UserError: they disagree: probabilities (or values in units of `scale`) by more than 1e-4, or a label
-            outside that band; the message says in which step the numbers part.
+        UserError: probabilities, or values in units of `scale`, differ by more than 1e-4, or a label differs whose
+            probability is not that close to another; the message names the first step with a difference.
     """
     outputs = _run(graph, matrix)
+    differing_labels = np.zeros(len(matrix), dtype=bool)
     if len(outputs) == 2:
         expected = pipeline.predict_proba(matrix)
         differences = np.abs(outputs[1] - expected).max(axis=1)
-        flipped = (outputs[0] != pipeline.predict(matrix)) & ~_undecided(expected)
+        best = np.sort(expected, axis=1)[:, -2:]
+        is_clear = best[:, 1] - best[:, 0] > 2 * TOLERANCE
+        differing_labels = (outputs[0] != pipeline.predict(matrix)) & is_clear
     else:
         differences = np.abs(outputs[0].ravel() - pipeline.predict(matrix)) / scale
-        flipped = np.zeros(len(matrix), dtype=bool)
-    worst = int(np.argmax(np.nan_to_num(differences, nan=np.inf)))
-    parity = Parity(len(matrix), float(differences[worst]))
-    wrong = int((~(differences <= TOLERANCE) | flipped).sum())
-    if wrong:
+    parity = Parity(len(matrix), float(np.nan_to_num(differences, nan=np.inf).max()))
+    if wrong := int((~(differences <= TOLERANCE) | differing_labels).sum()):
         far = parity.difference > TOLERANCE
-        by = f"by up to {parity.difference:.2g} (allowed {TOLERANCE:g})" if far else "in the label alone"
+        by = f"by up to {parity.difference:.2g} (allowed {TOLERANCE:g})" if far else "only in the label"
+        step = _first_step(pipeline, lambda prefix: _differs(prefix, matrix))
         raise UserError(
             f"parity gate: the exported model differs from pipeline.py on {wrong:,} of {parity.rows:,} held-out rows, "
-            f"{by}; they part in {_parting(pipeline, matrix)}"
+            f"{by}; they first differ in {step}"
         )
     return parity
 
 
-def _undecided(probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Rows whose two best classes are closer than the tolerance."""
-    best = np.sort(probabilities, axis=1)[:, -2:]
-    return (best[:, 1] - best[:, 0]) <= 2 * TOLERANCE
-
-
-def _parting(pipeline: Pipeline, matrix: Matrix) -> str:
-    for count in range(1, len(pipeline.steps)):
-        expected = pipeline[:count].transform(matrix)
-        actual = _run(_to_onnx(pipeline[:count], matrix.shape[1]), matrix)[0]
-        if not np.allclose(actual, expected, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True):
-            return _named_step(pipeline, count - 1)
-    return _named_step(pipeline, len(pipeline.steps) - 1)
+def _differs(transformers: Pipeline, matrix: Matrix) -> bool:
+    actual = _run(_to_onnx(transformers, matrix.shape[1]), matrix)[0]
+    expected = transformers.transform(matrix)
+    return not np.allclose(actual, expected, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
 
 
 def _run(graph: onnx.ModelProto, matrix: Matrix) -> list[NDArray[Any]]:
@@ -150,16 +129,10 @@ def _run(graph: onnx.ModelProto, matrix: Matrix) -> list[NDArray[Any]]:
     return outputs
 
 
-# --- the file
-
-
 def with_metadata(graph: onnx.ModelProto, metadata: Mapping[str, Any]) -> tuple[bytes, str]:
-    """The graph and its metadata as the bytes of a model file, and its version.
-
-    The same input gives the same bytes; the version is a digest of the graph and the contract.
-    """
+    """The bytes of a model file, the same for the same input, and its version: a digest of graph and contract."""
     graph.graph.name = "model"
-    opsets = sorted(graph.opset_import, key=lambda opset: opset.domain)  # they come in the order of a set of strings
+    opsets = sorted(graph.opset_import, key=lambda opset: opset.domain)  # their order is that of a set
     del graph.opset_import[:]
     graph.opset_import.extend(opsets)
     graph.producer_name, graph.producer_version, graph.doc_string = "skl2onnx", "", ""

@@ -1,8 +1,8 @@
-"""Train: data and contract in; a checked model file, metrics and a report out.
+"""Train: from a table and a contract to a model file, metrics and a report.
 
     make train
 
-The steps are split, fit, evaluate, export, compare (the parity gate), and only then write.
+The steps are: split, fit, evaluate, export, compare (the parity gate), and only then write.
 """
 
 from __future__ import annotations
@@ -17,18 +17,17 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import metadata as packages
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from pydantic import ValidationError
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from tabserve.contract import schema
-from tabserve.contract.encoding import Layout, Matrix, encode_rows, layout
+from tabserve.contract.encoding import Layout, encode_rows, layout
 from tabserve.contract.model import Contract, label_text
 from tabserve.discovery import leakage
 from tabserve.errors import UserError
@@ -40,14 +39,7 @@ from tabserve.training import dataset, evaluate, export
 from tabserve.training.dataset import Loaded, Table
 
 Step = Callable[[str], AbstractContextManager[None]]
-
-
-class Pipelines(Protocol):
-    """Builds unfitted pipelines by name: what a project hands over."""
-
-    def __call__(self, task: str, columns: Layout, seed: int) -> Mapping[str, Pipeline]:
-        """The pipelines for a task and the columns of the matrix."""
-
+Pipelines = Callable[[str, Layout, int], Mapping[str, Pipeline]]  # from task, columns and seed to unfitted pipelines
 
 LIBRARIES = ("numpy", "polars", "scikit-learn", "skl2onnx", "onnx", "onnxruntime")
 CHECKED_CELLS = 200_000
@@ -57,36 +49,20 @@ MAX_ROWS = 1_000_000
 
 @dataclass(frozen=True)
 class Outcome:
-    """A training that passed all its checks.
-
-    Attributes:
-        pipeline: the fitted pipeline.
-        model: the bytes of the model file.
-        version: the version that these bytes carry.
-        scores: of the model on the held-out rows, by name.
-        baseline: of always predicting the majority class or the mean.
-        parity: how closely the graph agrees with the pipeline.
-        held_out: the held-out rows.
-        train_rows: how many rows were learned from.
-        loaded: how many rows the file has, and which were left out.
-        suspects: columns that alone predict the target perfectly, with what to say of each.
-        source: the file or the address.
-        data_sha256: its digest.
-        git_commit: the commit of the code, as `git_commit` gives it.
-    """
+    """A training that passed all checks."""
 
     pipeline: Pipeline
-    model: bytes
+    model: bytes  # the bytes of the model file
     version: str
-    scores: dict[str, float]
-    baseline: dict[str, float]
+    scores: dict[str, float]  # on the held-out rows, by name
+    baseline: dict[str, float]  # the same for always predicting the majority class or the mean
     parity: export.Parity
+    suspects: Mapping[str, str]  # columns that alone predict the target perfectly, with advice
     held_out: Table
     train_rows: int
     loaded: Loaded
-    suspects: Mapping[str, str]
-    source: str
-    data_sha256: str
+    source: str  # the file or the address
+    data_sha256: str  # its digest
     git_commit: str
 
 
@@ -99,14 +75,12 @@ def train(
     step: Step,
     max_rows: int = MAX_ROWS,
 ) -> Outcome:
-    """Train on the file; nothing is written.
+    """Train on a file; nothing is written. The same seed gives the same model, byte for byte.
 
     Args:
-        pipelines: builds the one to fit.
-        seed: of the split and the estimator; the same seed gives the same model, byte for byte.
         test_size: the share of rows to hold out.
         step: opens a named step, to show progress.
-        max_rows: how many rows to learn from at most; of a larger file as many are drawn at random.
+        max_rows: the largest number of rows to read; a larger file is sampled at random.
 
     Raises:
         UserError: the table does not fit the contract or is too small, or the model cannot be exported faithfully.
@@ -117,10 +91,11 @@ def train(
     train_rows, test_rows = dataset.split(contract, loaded.table, test_size, seed)
     learned, held_out = loaded.table.at(train_rows), loaded.table.at(test_rows)
     with step(f"fit pipeline.py on {len(train_rows):,} rows"):
-        pipeline = _fit(pipelines, contract, learned.matrix, learned.target, seed)
+        pipeline = _fit(pipelines, contract, learned, seed)
     with step(f"evaluate on {len(test_rows):,} held-out rows"):
         scores = score(contract.task, pipeline, held_out)
-        baseline = score(contract.task, _dummy(contract.task, learned), held_out)
+        dummy = DummyClassifier() if contract.task == "classification" else DummyRegressor()
+        baseline = score(contract.task, dummy.fit(learned.matrix, learned.target), held_out)
         suspects = leakage.suspicious(contract, learned.matrix, learned.target)
     with step("export to ONNX"):
         graph = export.convert(pipeline, learned.matrix.shape[1])
@@ -130,37 +105,22 @@ def train(
         example = _check_rows(contract, held_out)
     metadata = _metadata(contract, source, learned, scores, example)
     model, version = export.with_metadata(graph, metadata)
-    return Outcome(
-        pipeline=pipeline,
-        model=model,
-        version=version,
-        scores=scores,
-        baseline=baseline,
-        parity=parity,
-        held_out=held_out,
-        train_rows=len(train_rows),
-        loaded=loaded,
-        suspects=suspects,
-        source=path,
-        data_sha256=metadata["data_sha256"],
-        git_commit=metadata["git_commit"],
-    )
+    origin = (path, metadata["data_sha256"], metadata["git_commit"])
+    results = (scores, baseline, parity, suspects)
+    return Outcome(pipeline, model, version, *results, held_out, len(train_rows), loaded, *origin)
 
 
-# --- fit and score
-
-
-def _fit(pipelines: Pipelines, contract: Contract, matrix: Matrix, target: NDArray[Any], seed: int) -> Pipeline:
-    # What a person wrote in pipeline.py may raise anything.
+def _fit(pipelines: Pipelines, contract: Contract, learned: Table, seed: int) -> Pipeline:
     try:
-        # Threads add numbers up in any order: one thread gives the same model every time.
+        # Several threads add numbers in any order; one thread gives the same model every time.
         with threadpool_limits(limits=1):
-            built = pipelines(contract.task, layout(contract), seed)
-            pipeline = _only(built).fit(matrix, target)
+            pipeline = _only(pipelines(contract.task, layout(contract), seed)).fit(learned.matrix, learned.target)
     except UserError:
         raise
-    except (Exception, SystemExit) as error:
-        raise UserError(f"pipeline.py cannot be fitted: {described(error, _file(pipelines))}") from error
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
+        code = getattr(inspect.unwrap(pipelines), "__code__", None)
+        file = Path(code.co_filename) if code else None
+        raise UserError(f"pipeline.py cannot be fitted: {described(error, file)}") from error
     if contract.task == "classification" and not hasattr(pipeline, "predict_proba"):
         raise UserError("pipeline.py: its estimator gives no probabilities (predict_proba); use one that does")
     return pipeline
@@ -174,42 +134,24 @@ def _only(pipelines: Mapping[str, Pipeline]) -> Pipeline:
     return next(iter(pipelines.values()))
 
 
-def _file(pipelines: Pipelines) -> Path | None:
-    """The file that the function stands in."""
-    try:
-        return Path(inspect.getfile(inspect.unwrap(pipelines)))
-    except TypeError:
-        return None
-
-
-def _dummy(task: str, learned: Table) -> Any:
-    """The trivial baseline: the majority class with the shares of the classes, or the mean."""
-    dummy = DummyClassifier(strategy="prior") if task == "classification" else DummyRegressor(strategy="mean")
-    return dummy.fit(learned.matrix, learned.target)
-
-
 def score(task: str, predictor: Any, table: Table) -> dict[str, float]:
-    """Scores of a fitted predictor on encoded rows."""
+    """The scores of a fitted predictor."""
     predicted = predictor.predict(table.matrix)
     if task == "regression":
         return evaluate.regression_scores(table.target, predicted)
     return evaluate.classification_scores(table.target, predicted, predictor.predict_proba(table.matrix))
 
 
-# --- checks and metadata
-
-
 def _check_rows(contract: Contract, held_out: Table) -> dict[str, Any]:
-    """Prove that held-out rows mean the same to the API as to training; returns one as the API's example."""
+    """Check that the API encodes held-out rows as training does; returns one of them as the example of the API."""
     rows = held_out.rows.head(max(1, min(CHECKED_ROWS, CHECKED_CELLS // held_out.rows.width)))
-    adapter = schema.rows_adapter(contract)
     documents = [schema.json_row(contract, row) for row in rows.to_dicts()]
     try:
-        parsed = adapter.validate_json(json.dumps(documents))
+        parsed = schema.rows_adapter(contract).validate_json(json.dumps(documents))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = f"{first['loc'][-1]}: {first['msg']}"
-        raise UserError(f"parity gate: the API would refuse a row of the table: {where}") from None
+        raise UserError(f"parity gate: the API would reject a row of the table: {where}") from None
     if not np.array_equal(encode_rows(contract, parsed), held_out.matrix[: rows.height], equal_nan=True):
         raise UserError("parity gate: rows from the API are encoded differently from rows of the table")
     return max(documents, key=lambda row: sum(value is not None for value in row.values()))
@@ -218,8 +160,11 @@ def _check_rows(contract: Contract, held_out: Table) -> dict[str, Any]:
 def _metadata(
     contract: Contract, source: Source, learned: Table, scores: Mapping[str, float], example: Mapping[str, Any]
 ) -> dict[str, Any]:
-    target = drift.baseline(contract.columns[contract.target], target_values(contract, learned))
-    baselines = {name: drift.baseline(column, learned.rows[name]) for name, column in contract.features.items()}
+    values = {name: learned.rows[name] for name in contract.features}
+    values[contract.target] = pl.Series(learned.target)
+    if contract.task == "classification":
+        labels = pl.Series([label_text(label) for label in contract.classes])
+        values[contract.target] = labels.gather(learned.target)
     return {
         "contract": contract.model_dump(mode="json", exclude_defaults=True) | {"version": contract.version},
         "metrics": scores,
@@ -227,26 +172,15 @@ def _metadata(
         "data_sha256": reader.sha256(source),
         "git_commit": git_commit(),
         "example": example,
-        "baselines": baselines | {contract.target: target},
+        "baselines": {name: drift.baseline(contract.columns[name], series) for name, series in values.items()},
     }
 
 
-def target_values(contract: Contract, learned: Table) -> pl.Series:
-    """The target as a typed column: labels as text, or numbers."""
-    if contract.task == "regression":
-        return pl.Series(learned.target)
-    return pl.Series([label_text(label) for label in contract.classes]).gather(learned.target)
-
-
 def git_commit() -> str:
-    """The current commit, with `-dirty` when files differ from it; empty outside a git repository."""
+    """The current commit, with `-dirty` if files differ from it; empty outside a git repository."""
+    commands = (["git", "rev-parse", "HEAD"], ["git", "status", "--porcelain"])
     try:
-        commit = _git("rev-parse", "HEAD")
-        return f"{commit}-dirty" if _git("status", "--porcelain") else commit
+        commit, changes = (subprocess.check_output(command, stderr=subprocess.DEVNULL) for command in commands)
     except (OSError, subprocess.CalledProcessError):
         return ""
-
-
-def _git(*arguments: str) -> str:
-    run = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
-    return run.stdout.strip()
+    return commit.decode().strip() + ("-dirty" if changes else "")
