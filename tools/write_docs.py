@@ -49,7 +49,7 @@ def options(questions: dict[str, Any]) -> str:
     asked = {name: q for name, q in questions.items() if not name.startswith("_") and q.get("when") is not False}
     head = """# Options
 
-What the template asks, in this order: ten questions at most, and the rest only when `details` is yes. Every answer can
+What the template asks, in this order: ten questions at most, and the rest only when `details` is `yes`. All answers can
 be given with `--data question=answer` or in a file of answers. Made from `copier.yml` by `make docs`; do not edit.
 """
     return "\n".join([head, *(option(name, question) for name, question in asked.items())])
@@ -79,11 +79,14 @@ def default(value: Any) -> str:
 
 
 def condition(text: str) -> str:
-    """`{{ a }}`, `{{ a == 'b' }}`, `{{ a != 'b' }}` or several of them as prose."""
-    prose = re.sub(
-        r" (==|!=) '(\w+)'", lambda found: f" is {'not ' * (found[1] == '!=')}`{found[2]}`", text.strip("{} ")
-    )
-    return re.sub(r"(^|and )(\w+)( is)?", r"\1`\2` is", prose).replace("`details` is", "`details` is yes")
+    """`{{ a }}`, `{{ a == 'b' }}`, `{{ a != 'b' }}`, or some of them with `and`, as prose."""
+    return " and ".join(map(comparison, text.strip("{} ").split(" and ")))
+
+
+def comparison(text: str) -> str:
+    """One part of a condition as prose; a bare name is a question of yes or no."""
+    left, operator, right = text.split() if " " in text else (text, "==", "yes")
+    return f"`{left}` is {'not ' if operator == '!=' else ''}`{right.strip(chr(39))}`"
 
 
 # --- quotations

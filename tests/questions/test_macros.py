@@ -8,8 +8,8 @@ import sys
 
 import pytest
 import yaml
-from tabserve.tables import sources
 
+from tabserve.tables import sources
 from tests.conftest import ROOT
 from tests.macros import ENVIRONMENT, exported
 

@@ -23,11 +23,11 @@ from tests.questions.test_questions import ASKED, stored
 MOST = 10
 DOWN, ENTER = "\x1b[B", "\r"
 HELP = {question["help"]: name for name, question in ASKED.items()}
-OWN_TABLE = {"data_source": DOWN}
+OWN_TABLE = {"data_source": DOWN + ENTER}
 
 
 def ask(template: Path, project: Path, keys: Mapping[str, str], until: str = "\0") -> tuple[list[str], str]:
-    """Press these keys and Enter at each question, to the end or until a text is shown.
+    """Press these keys, else Enter, at each question, to the end or until a text is shown.
 
     Returns:
         The questions that were asked, and what was shown.
@@ -51,7 +51,7 @@ def ask(template: Path, project: Path, keys: Mapping[str, str], until: str = "\0
                 break
         for name in new_questions(plain(shown), asked):
             asked.append(name)
-            os.write(controller, (keys.get(name, "") + ENTER).encode())
+            os.write(controller, keys.get(name, ENTER).encode())
     process.kill()
     process.wait()
     os.close(controller)
@@ -96,6 +96,6 @@ def test_details_are_asked_when_they_are_wanted(copier_template: Path, tmp_path:
 
 def test_a_wrong_answer_is_explained_in_one_whole_line(copier_template: Path, tmp_path: Path) -> None:
     message = "Validation error for question 'project_name': leave out { } < > and `"
-    _, shown = ask(copier_template, tmp_path / "my-model", {"project_name": "{}"}, until=message)
+    _, shown = ask(copier_template, tmp_path / "my-model", {"project_name": "{}" + ENTER}, until=message)
     assert message in shown
     assert not (tmp_path / "my-model").exists()
