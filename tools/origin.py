@@ -86,8 +86,11 @@ def address(origin: str, root: Path) -> str:
     elif ":" in origin.partition("/")[0]:  # host:path, by ssh
         cleaned = origin
     else:
-        cleaned = str((root / Path(origin).expanduser()).resolve())
-    return cleaned if GIT.match(cleaned) or (Path(cleaned) / ".git").exists() else f"git+{cleaned}"
+        path = (root / Path(origin).expanduser()).resolve()
+        if (path / ".git").exists():
+            return str(path)
+        cleaned = f"file://{path}"  # copier takes the path of a bare repository for one with a work tree
+    return cleaned if GIT.match(cleaned) else f"git+{cleaned}"
 
 
 def without_credentials(url: str) -> str:

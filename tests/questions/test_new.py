@@ -29,9 +29,9 @@ URLS = {
     "me@host:org/x": "git+me@host:org/x",
     "file:///srv/x": "git+file:///srv/x",
     "gh:org/x": "gh:org/x",
-    "/srv/x.git": "/srv/x.git",
-    "../x.git": "/srv/x.git",
-    "/srv/x": "git+/srv/x",
+    "/srv/x.git": "file:///srv/x.git",
+    "../x.git": "file:///srv/x.git",
+    "/srv/x": "git+file:///srv/x",
 }
 
 
@@ -85,7 +85,7 @@ def test_the_origin_is_remembered_and_updates_come_from_it(
     project = tmp_path / "my-model"
     new.render(project, None, [])
     assert capsys.readouterr().out == ""
-    assert stored(project)["_src_path"] == f"git+{scheme}{tmp_path}/bare"
+    assert stored(project)["_src_path"] == f"git+file://{tmp_path}/bare"
     assert stored(project)["_commit"] == head(clone)
     add_page(clone, "news")
     published = commit(clone, "Second")
