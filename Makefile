@@ -17,7 +17,7 @@ help: ## show this list
 
 new: .venv/.copier ## start a project: DEST=../my-model [ANSWERS=file.yml] [ARGS="--data estimator=linear"]
 	@[ -n "$$DEST" ] || { echo 'error: say where: make new DEST=../my-model' >&2; exit 1; }
-	@$(BIN)/python tools/new.py "$$DEST" $${ANSWERS:+--answers "$$ANSWERS"} $(ARGS)
+	@$(BIN)/python -m tools.new "$$DEST" $${ANSWERS:+--answers "$$ANSWERS"} $(ARGS)
 
 test: .venv/.ready ## run all tests, or one layer: LAYER=tabserve|questions|render|project|image|cluster|update
 	@$(BIN)/pytest tests/$(LAYER)

@@ -53,8 +53,9 @@ def once(make: Callable[[dict[str, Any]], Path]) -> Render:
 
 
 def copy(template: Path, destination: Path, answers: Mapping[str, Any] | None = None, **options: Any) -> Path:
-    """`copier copy --defaults`, without `--trust`."""
-    copier.run_copy(str(template), destination, data=dict(answers or {}), defaults=True, quiet=True, **options)
+    """`copier copy --defaults`, without `--trust`; the project is called Loan Offers, whatever its folder."""
+    data = {"project_name": "Loan Offers", **(answers or {})}
+    copier.run_copy(str(template), destination, data=data, defaults=True, quiet=True, **options)
     return destination
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -21,12 +22,17 @@ import time
 import tomllib
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
+from copier import load_settings
+from copier.errors import CopierError
+from jinja2 import Environment, FileSystemLoader
+
+from tools import origin
 
 ROOT = Path(__file__).resolve().parents[1]
 READY_SECONDS = 30
@@ -34,8 +40,9 @@ NEEDED = (".copier-answers.yml", "config.toml", "Makefile")
 OPTIONS = {
     ("-q", "--quiet"): ("--quiet",),
     ("-l", "--defaults"): ("--defaults",),
-    ("-r", "--vcs-ref"): ("--vcs-ref", "HEAD"),
 }
+# The questions whose defaults git knows: its setting, and the validator of the answer.
+OF_GIT = {"user_name": ("user.name", "person"), "user_email": ("user.email", "email")}
 
 
 class NewProjectError(Exception):
@@ -54,6 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except NewProjectError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"error: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -68,9 +78,10 @@ def create(destination: Path, answers: Path | None, copier_arguments: Sequence[s
         NewProjectError: a step failed.
     """
     project = checked_destination(destination, answers)
-    check_names(answers, copier_arguments)
+    given = {**(answers_in(answers) if answers else {}), **given_data(copier_arguments)}
+    check_names(given)
     say(1, f"render the template into {destination}")
-    render(project, answers, copier_arguments)
+    render(project, answers, [*copier_arguments, *own_answers(given)])
     check_data(project)
     say(2, "set the project up: git, dependencies")
     task(project, "setup")
@@ -88,27 +99,74 @@ def say(step: int, text: str) -> None:
 
 
 def checked_destination(destination: Path, answers: Path | None) -> Path:
-    """The absolute destination, when it is free and the answers are there."""
-    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+    """The absolute destination, when it is free and can be made, and the answers are there."""
+    try:
+        taken = destination.exists() and (not destination.is_dir() or any(destination.iterdir()))
+        project = destination.resolve()
+        check_writable(project)
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise NewProjectError(f"{destination} cannot be made ({reason}): choose another DEST") from None
+    if taken:
         raise NewProjectError(f"{destination} exists and is not empty: choose another DEST")
     if answers is not None and not answers.is_file():
         raise NewProjectError(f"{answers} does not exist: ANSWERS names a YAML file with answers")
-    return destination.resolve()
+    return project
 
 
-def check_names(answers: Path | None, copier_arguments: Sequence[str]) -> None:
-    """Every answer belongs to a question; copier itself would ignore the others without a word."""
+def check_writable(folder: Path) -> None:
+    """Something can be made in the folder, or in the nearest one that there is above it.
+
+    Raises:
+        OSError: nothing can.
+    """
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if nearest == folder and not folder.is_dir():
+        return  # taken: the caller says so
+    with tempfile.TemporaryDirectory(dir=nearest):
+        pass
+
+
+def given_data(copier_arguments: Sequence[str]) -> dict[str, str]:
+    """The answers in `--data question=answer`."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("-d", "--data", action="append", default=[])
     given = parser.parse_known_args(copier_arguments)[0].data
     if wrong := next((item for item in given if "=" not in item), None):
         raise NewProjectError(f"--data {wrong}: write --data question=answer")
-    names = [item.partition("=")[0] for item in given]
+    return dict(item.split("=", 1) for item in given)
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Every answer belongs to a question; copier itself would ignore the others without a word."""
     questions = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
     asked = [name for name, question in questions.items() if name[0] != "_" and question.get("when") is not False]
-    for name in [*names, *(answers_in(answers) if answers else {})]:
+    for name in names:
         if name not in asked and not str(name).startswith("_"):
             raise NewProjectError(f"there is no question {name!r}; there are {', '.join(asked)}")
+
+
+def own_answers(given: Mapping[str, Any]) -> Iterator[str]:
+    """Answers for copier that a template cannot find out: who the user is, as git knows it, and what `~` is."""
+    if str(given.get("data_path", "")).startswith("~"):
+        with suppress(RuntimeError):  # no such user: the question's validator says so
+            yield from ("--data", f"data_path={Path(given['data_path']).expanduser()}")
+    try:
+        settled = {*given, *load_settings().defaults}
+    except CopierError as error:
+        raise NewProjectError(f"copier's settings: {' '.join(str(error).split())}") from None
+    for name, (setting, validator) in OF_GIT.items():
+        value = origin.git(ROOT, "config", "--get", setting)
+        if name not in settled and value and is_valid(value, validator):
+            yield from ("--data", f"{name}={value}")
+
+
+def is_valid(answer: str, validator: str) -> bool:
+    """Whether a macro of extensions/validate.jinja accepts the answer."""
+    extensions = ["jinja2_ansible_filters.AnsibleCoreFiltersExtension"]
+    environment = Environment(loader=FileSystemLoader(ROOT), extensions=extensions, autoescape=False)
+    text = f"{{% from 'extensions/validate.jinja' import {validator} as check %}}{{{{ check(answer) }}}}"
+    return not environment.from_string(text).render(answer=answer).strip()
 
 
 def answers_in(path: Path) -> dict[str, Any]:
@@ -123,20 +181,32 @@ def answers_in(path: Path) -> dict[str, Any]:
 
 
 def check_data(project: Path) -> None:
-    """The table that the project learns from is there; otherwise the project is taken away again."""
+    """The table that the project learns from is there, or has an address; else the project is taken away again."""
     configured = tomllib.loads((project / "config.toml").read_text(encoding="utf-8"))["contract"]["data"]
-    if not (project / configured).is_file():
-        shutil.rmtree(project)
-        raise NewProjectError(
-            f"{configured} does not exist: name data_path from the root of the file system, or start with the sample "
-            "and say `make contract DATA=...` in the project"
-        )
+    if "://" in configured or is_file(project / configured):
+        return
+    shutil.rmtree(project)
+    raise NewProjectError(
+        f"{configured} does not exist: name data_path from the root of the file system, or start with the sample "
+        "and say `make contract DATA=...` in the project"
+    )
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that is too long is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def render(project: Path, answers: Path | None, copier_arguments: Sequence[str]) -> None:
-    """`copier copy` of this clone as it is; the project remembers the clone's path for `copier update`."""
+    """`copier copy` of this clone; the project remembers where `copier update` finds the template."""
+    wanted = wanted_reference(copier_arguments)
+    found = origin.source(ROOT, wanted)
     command = [sys.executable, "-m", "copier", "copy", *own_options(copier_arguments)]
     given = ["--data-file", str(answers.resolve())] if answers else []
+    given += [] if wanted else ["--vcs-ref", found.reference]
     run = subprocess.run(
         [*command, *given, *copier_arguments, str(ROOT), str(project)], capture_output=True, text=True, cwd=ROOT
     )
@@ -145,6 +215,17 @@ def render(project: Path, answers: Path | None, copier_arguments: Sequence[str])
     if not all((project / name).is_file() for name in NEEDED):
         shutil.rmtree(project, ignore_errors=True)
         raise NewProjectError(f"{', '.join(copier_arguments)} leaves out what a project needs: use copier itself")
+    origin.remember(project, found)
+    if found.note:
+        print(f"note: {found.note}", flush=True)
+
+
+def wanted_reference(copier_arguments: Sequence[str]) -> str | None:
+    """What the user wants to be rendered, if it is said."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("-r", "--vcs-ref")
+    wanted: str | None = parser.parse_known_args(copier_arguments)[0].vcs_ref
+    return wanted
 
 
 def own_options(given: Sequence[str]) -> Iterator[str]:
@@ -158,7 +239,8 @@ def last_line(text: str) -> str:
     """What a command complained about: the last line that says something, without the exception's class."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     usage = [line.removeprefix("Error: ") for line in lines if line.startswith("Error: ")]
-    return (usage or [line.removeprefix("ValueError: ") for line in lines] or ["copier failed without a word"])[-1]
+    said = [re.sub(r"^([\w.]*Error: )?(\[Errno \d+\] )?", "", line) for line in lines]
+    return (usage or said or ["copier failed without a word"])[-1]
 
 
 def task(project: Path, name: str) -> None:
@@ -228,7 +310,7 @@ def closing(destination: Path, project: Path, seconds: float) -> str:
     answers = yaml.safe_load((project / ".copier-answers.yml").read_text(encoding="utf-8"))
     name, port = answers["project_name"], answers["port"]
     return f"""
-{name} works: made, trained and asked in {seconds:.0f} s. Nothing is left running. Next:
+{name} works: generated, trained and queried in {seconds:.0f} s. Nothing is left running. Next:
 
   cd {shlex.quote(str(destination))}
   git add . && git commit -m "Start from the template"

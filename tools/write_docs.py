@@ -47,7 +47,11 @@ def documents(extra: Mapping[str, str] | None = None) -> dict[Path, str]:
 def options(questions: dict[str, Any]) -> str:
     """The questions as a Markdown document."""
     asked = {name: q for name, q in questions.items() if not name.startswith("_") and q.get("when") is not False}
-    head = "# Options\n\nWhat the template asks, in this order. Made from `copier.yml` by `make docs`; do not edit.\n"
+    head = """# Options
+
+What the template asks, in this order: ten questions at most, and the rest only when `details` is `yes`. All answers can
+be given with `--data question=answer` or in a file of answers. Made from `copier.yml` by `make docs`; do not edit.
+"""
     return "\n".join([head, *(option(name, question) for name, question in asked.items())])
 
 
@@ -58,21 +62,30 @@ def option(name: str, question: dict[str, Any]) -> str:
     lines += [*([""] if "choices" in question else []), f"Default: {default(question['default'])}"]
     if "when" in question:
         lines += ["", f"Asked when {condition(question['when'])}."]
+    if "ask" in question:
+        lines += ["", f"Asked when {condition(question['ask'])}."]
     return "\n".join([*lines, ""])
 
 
 def default(value: Any) -> str:
     """A default as people read it: a computed one names where it comes from."""
-    if value == "":
-        return NO_DEFAULT
+    if value in ("", False):
+        return "no" if value is False else NO_DEFAULT
     made = re.sub(r"\{%.*?%\}|'[^']*'", "", str(value))
+    if "_folder_name" in made:
+        return "made from the name of the project's folder"
     sources = [name for name in re.findall(r"[a-z_]+", made) if name in NAMES] if "{{" in made else []
     return f"made from `{sources[0]}`" if sources else f"`{value}`"
 
 
 def condition(text: str) -> str:
-    """`{{ a == 'b' }}` or `{{ a != 'b' }}` as prose."""
-    left, operator, right = text.strip("{} ").split(" ")
+    """`{{ a }}`, `{{ a == 'b' }}`, `{{ a != 'b' }}`, or some of them with `and`, as prose."""
+    return " and ".join(map(comparison, text.strip("{} ").split(" and ")))
+
+
+def comparison(text: str) -> str:
+    """One part of a condition as prose; a bare name is a question of yes or no."""
+    left, operator, right = text.split() if " " in text else (text, "==", "yes")
     return f"`{left}` is {'not ' if operator == '!=' else ''}`{right.strip(chr(39))}`"
 
 

@@ -40,7 +40,7 @@ def test_clone_and_make_new(clone: Path, tmp_path: Path) -> None:
     assert shape(quoted) == shape(printed[printed.index("installing copier") :])
     assert not subprocess.run(["pgrep", "-f", f"{tmp_path}/my-model"], capture_output=True, text=True).stdout
     remembered = (tmp_path / "my-model/.copier-answers.yml").read_text()
-    assert f"_src_path: {tmp_path / 'copier-mlops'}" in remembered
+    assert f"_src_path: {clone}\n" in remembered
     occupied = run("make", "new", "DEST=../my-model", cwd=tmp_path / "copier-mlops", code=2)
     assert "error: ../my-model exists and is not empty: choose another DEST" in occupied
 

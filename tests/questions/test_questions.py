@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import copier as copier_itself
 import pytest
 import yaml
 from pytest_copier.plugin import CopierFixture
@@ -25,37 +26,45 @@ FILE = {"data_source": "file"}
 
 # What a question refuses, and a part of its message.
 REFUSED: list[tuple[str, Any, str]] = [
-    ("project_name", "", "is empty: write a few words"),
-    ("project_name", "銀行", "no Latin letter"),
-    ("project_name", "Loans\n", "begins or ends with a blank"),
-    ("project_name", "${{ x }}", "holds one of"),
-    ("package_name", "1st", "is no package name: use"),
-    ("package_name", "json", "try json_model"),
-    ("package_name", "../x", "is no package name: use"),
-    ("package_name", "loans\n", '"loans?" is no package name'),
-    ("description", "a\nb", "write one plain line"),
+    ("project_name", "", "write a few words"),
+    ("project_name", "銀行", "add a Latin letter"),
+    ("project_name", "Loans\n", "remove blanks"),
+    ("project_name", "${{ x }}", "leave out {"),
+    ("package_name", "1st", "use a-z, 0-9 and _"),
+    ("package_name", "json", "add _model"),
+    ("package_name", "../x", "use a-z, 0-9 and _"),
+    ("package_name", "a" * 41, "use at most 40"),
+    ("package_name", "a__b", "use one underscore"),
+    ("description", "a\nb", "write one line"),
     ("description", "x" * 10_000, "use at most 200"),
-    ("user_name", "", "is empty: write a few words"),
-    ("user_name", "Ada\x00", "control character"),
-    ("user_email", "ada", "is no email address: write"),
-    ("user_email", 'a"b@c.de', "is no email address: write"),
-    ("data_path", "train.xlsx", "is no table file: name"),
-    ("data_path", "a\n.csv", "write one plain line"),
-    ("target_column", "a\nb", "write one plain line"),
-    ("target_column", " a", "begins or ends with a blank"),
+    ("user_name", "", "write a few words"),
+    ("user_name", "Ada\x00", "write one line"),
+    ("user_name", "Zoë <me@x>", "leave out the email"),
+    ("user_email", "ada", "write name@example.com"),
+    ("user_email", 'a"b@c.de', "write name@example.com"),
+    ("user_email", "a" * 255, "use at most 254"),
+    ("data_path", "train.pdf", "use a .csv"),
+    ("data_path", "a\n.csv", "write one line"),
+    ("data_path", "~/x.csv", "write the home folder"),
+    ("data_path", "-x.csv", "begin it with ./"),
+    ("target_column", "a\nb", "write one line"),
+    ("target_column", " a", "remove blanks"),
+    ("target_column", "data/loans.csv", "name a column"),
     ("registry", "https://ghcr.io", "leave out everything up to ://"),
-    ("registry", "", "is no registry: write"),
-    ("namespace", "My-Team", "is no Kubernetes name: use"),
-    ("namespace", "kube-system", "belongs to Kubernetes: use a namespace of the project's own"),
+    ("registry", "", "write host[:port]/path"),
+    ("registry", "a:99999", "use a port"),
+    ("namespace", "My-Team", "use a-z, 0-9 and -"),
+    ("namespace", "kube-system", "use one of the project's own"),
     ("namespace", "x" * 64, "use at most 63"),
-    ("port", 80, "the port is 80: use 1024 to 65535"),
-    ("node_port", 8080, "the node port is 8080: use 30000 to 32767"),
-    ("min_replicas", 0, "the number of pods is 0: use 1 to 1000"),
-    ("max_replicas", 1, "is below the minimum 2: use 2 or more"),
-    ("cpu_request", "half", "is no CPU quantity: write"),
-    ("cpu_limit", "100m", "is below the request 250m: raise"),
-    ("memory", "512MB", "is no memory quantity: write"),
-    ("memory", "64Mi", "is too little for the server: give 128Mi or more"),
+    ("port", 80, "use 1024 to 65535"),
+    ("node_port", 8080, "use 30000 to 32767"),
+    ("min_replicas", 0, "use 1 to 1000"),
+    ("max_replicas", 1, "use 2 or more (the minimum)"),
+    ("max_replicas", 1001, "use at most 1000"),
+    ("cpu_request", "half", "write 250m"),
+    ("cpu_limit", "100m", "use 250m or more (the request)"),
+    ("memory", "512MB", "write a number and a unit"),
+    ("memory", "64Mi", "use 128Mi or more"),
 ]
 GOOD: list[tuple[str, Any]] = [
     ("project_name", "Crédit Score 2"),
@@ -64,6 +73,9 @@ GOOD: list[tuple[str, Any]] = [
     ("user_name", "Ada Lovelace"),
     ("user_email", "o'brien+ml@example.com"),
     ("data_path", "/abs/dir with blank/train.parquet"),
+    ("data_path", "data/sales.xlsx"),
+    ("data_path", "data/train.csv.gz"),
+    ("data_path", "s3://bucket/events.jsonl"),
     ("target_column", "größe (cm)"),
     ("registry", "ghcr.io/team"),
     ("namespace", "scoring"),
@@ -137,6 +149,8 @@ def prepared(name: str) -> dict[str, Any]:
 def test_question_is_complete(name: str) -> None:
     question = ASKED[name]
     assert question["help"].strip() == question["help"] != ""
+    assert len(question["help"]) <= 76
+    assert max(map(len, question.get("choices", [""]))) <= 74
     assert "default" in question
     assert question["type"] in {"str", "int", "float", "bool"}
 
@@ -162,15 +176,37 @@ def test_computed_values_come_last() -> None:
 
 
 def test_defaults_need_no_answer(copier: CopierFixture, tmp_path: Path) -> None:
-    answers = copier.copy(tmp_path / "project").answers
-    assert answers["project_name"] == "Loan Offers"
-    assert answers["package_name"] == "loan_offers"
-    assert answers["user_name"] == "Loan Offers team"
+    answers = copier.copy(tmp_path / "my-model").answers
+    assert answers["project_name"] == "My Model"
+    assert answers["package_name"] == "my_model"
+    assert answers["user_name"] == "My Model team"
     assert answers["user_email"] == ""
     unasked = {"data_path", "target_column"}
     assert set(answers) == ASKED.keys() - unasked
     silent = copier.copy(tmp_path / "other", service_type="ClusterIP", autoscale="none").answers
-    assert set(silent) == ASKED.keys() - unasked - {"node_port", "max_replicas"}
+    assert set(silent) == ASKED.keys() - unasked
+
+
+def test_the_project_is_called_as_the_folder_in_which_copier_runs(
+    copier_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "churn").mkdir()
+    monkeypatch.chdir(tmp_path / "churn")
+    copier_itself.run_copy(str(copier_template), ".", defaults=True, quiet=True)
+    assert stored(tmp_path / "churn")["project_name"] == "Churn"
+
+
+@pytest.mark.parametrize(
+    ("answers", "description"),
+    [
+        ({}, "Predicts which customers accept a loan offer."),
+        ({"task": "regression"}, "Predicts how much customers spend by card."),
+        (FILE | {"target_column": "price"}, "Predicts price."),
+        (FILE, "Predicts the target of a table."),
+    ],
+)
+def test_description_follows_the_data(render: Render, answers: dict[str, str], description: str) -> None:
+    assert stored(render(**answers))["description"] == description
 
 
 def test_defaults_fit_other_answers(copier: CopierFixture, tmp_path: Path) -> None:
@@ -188,8 +224,8 @@ def test_package_name_follows_the_project_name(copier: CopierFixture, tmp_path: 
 def test_refuses(copier: CopierFixture, tmp_path: Path, name: str, value: Any, message: str) -> None:
     with pytest.raises(ValueError, match="Validation error") as error:
         copier.copy(tmp_path / "project", **{**prepared(name), name: value})
-    assert f"'{name}'" in str(error.value)
-    assert message in str(error.value)
+    assert f"'{name}': {message}" in str(error.value)
+    assert len(str(error.value)) <= 80 and str(error.value).isprintable()
     assert not (tmp_path / "project").exists()
 
 

@@ -81,7 +81,7 @@ def test_own_settings_come_from_the_environment_too_and_typos_are_named(
     with TestClient(create_app(ServeSettings(model=trained.model))) as client:
         assert client.get("/hello").json() == {"message": "Hi, world!"}
     (tmp_path / "config.toml").write_text("[app]\ngreting = 'Hi'\n")
-    with pytest.raises(UserError, match=r"^setting greting \(\[app\] greting in config.toml"):
+    with pytest.raises(UserError, match=r"^config.toml: \[app\] has no setting 'greting'; did you mean greeting"):
         create_app(ServeSettings(model=trained.model))
 
 
