@@ -1,16 +1,17 @@
 import asyncio
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Coroutine
+from itertools import accumulate
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tabserve.contract.encoding import Matrix
+from tabserve.contract.schema import Row
 from tabserve.inference.model import Answer
 from tabserve.serving.batching import BATCH, TURN, Batcher, Cost, measure
 from tabserve.serving.scheduling import BusyError, Turn
@@ -18,8 +19,8 @@ from tabserve.serving.scheduling import BusyError, Turn
 QUICK, SLOW = Cost(1e-5, 1e-6), Cost(0.02, 0.01)
 
 
-def doubled(matrix: Matrix) -> list[Answer]:
-    return [(str(int(number)), str(number * 2)) for (number,) in matrix.tolist()]
+def doubled(rows: list[Row]) -> list[Answer]:
+    return [(str(int(row["x"])), str(row["x"] * 2)) for row in rows]
 
 
 class Recorder:
@@ -31,17 +32,17 @@ class Recorder:
         self.gate = threading.Event()
         self.gate.set()
 
-    def predict(self, matrix: Matrix) -> list[Answer]:
+    def predict(self, rows: list[Row]) -> list[Answer]:
         self.gate.wait(10)
-        if np.isnan(matrix).any():
+        if any(math.isnan(row["x"]) for row in rows):
             raise ValueError("not a number")
-        self.sizes.append(len(matrix))
+        self.sizes.append(len(rows))
         self.threads.add(threading.current_thread().name)
-        return doubled(matrix)
+        return doubled(rows)
 
 
-def rows(*values: float) -> Matrix:
-    return np.array(values, dtype=np.float32).reshape(-1, 1)
+def rows(*values: float) -> list[Row]:
+    return [{"x": value} for value in values]
 
 
 def run(test: Coroutine[Any, Any, None]) -> None:
@@ -171,7 +172,7 @@ def test_a_failure_is_told_to_its_batch_only(cost: Cost) -> None:
     async def ask() -> None:
         batches = batcher(model, cost)
         with pytest.raises(ValueError, match="not a number"):
-            await batches.predicted(rows(np.nan))
+            await batches.predicted(rows(math.nan))
         assert await batches.predicted(rows(1)) == doubled(rows(1))
 
     run(ask())
@@ -201,11 +202,11 @@ def test_every_request_gets_its_own_rows(sizes: list[int], cost: Cost) -> None:
 
     async def ask() -> None:
         batches = batcher(model, cost)
-        starts = np.cumsum([0, *sizes[:-1]]).tolist()
+        starts = list(accumulate([0, *sizes[:-1]]))
         wanted = [rows(*range(start, start + size)) for start, size in zip(starts, sizes, strict=True)]
         answers = await asyncio.gather(*map(batches.predicted, wanted))
-        for matrix, answer in zip(wanted, answers, strict=True):
-            assert answer == doubled(matrix)
+        for asked, answer in zip(wanted, answers, strict=True):
+            assert answer == doubled(asked)
 
     run(ask())
     assert sum(model.sizes) == sum(sizes)
@@ -214,12 +215,12 @@ def test_every_request_gets_its_own_rows(sizes: list[int], cost: Cost) -> None:
 def test_the_cost_of_a_model_is_measured() -> None:
     asked: list[int] = []
 
-    def predict(matrix: Matrix) -> list[Answer]:
-        asked.append(len(matrix))
-        time.sleep(0.03 + 0.004 * len(matrix))
-        return doubled(matrix)
+    def predict(rows: list[Row]) -> list[Answer]:
+        asked.append(len(rows))
+        time.sleep(0.03 + 0.004 * len(rows))
+        return doubled(rows)
 
-    cost = measure(predict, rows(1))
+    cost = measure(predict, rows(1)[0])
     assert 0.034 <= cost.first < 0.3
     assert 0.002 < cost.further < cost.first
     assert sum(asked) <= 10  # a slow model is not asked often

@@ -14,9 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from tabserve.contract.encoding import Matrix
+from tabserve.contract.schema import Row
 from tabserve.inference.model import Answer
 from tabserve.serving.scheduling import BusyError, Turn
 
@@ -25,7 +23,7 @@ BATCH = 0.05  # seconds that a batch in the thread may take, unless one request 
 MOST = 2**40  # rows: as good as any number of them
 REPEATS, ENOUGH = 5, 0.05  # how often the cost is measured, and the seconds after which that is enough
 
-Predict = Callable[[Matrix], list[Answer]]  # one for each row
+Predict = Callable[[list[Row]], list[Answer]]  # one for each row
 Future = asyncio.Future[list[Answer]]
 
 
@@ -46,16 +44,12 @@ class Cost(NamedTuple):
         return 1 + int(min((seconds - self.first) / self.further, MOST)) if self.further else MOST
 
 
-def measure(predict: Predict, row: Matrix) -> Cost:
-    """The cost of a model's inference, from the quickest of a few runs.
-
-    Args:
-        row: a matrix of one row.
-    """
-    predict(row)
-    one = quickest(lambda: predict(row))
+def measure(predict: Predict, row: Row) -> Cost:
+    """The cost of a model's inference, with encoding and formatting, from the quickest of a few runs."""
+    predict([row])
+    one = quickest(lambda: predict([row]))
     rows = 32 if one < BATCH / 2 else 2
-    several = quickest(lambda: predict(np.repeat(row, rows, axis=0)))
+    several = quickest(lambda: predict([row] * rows))
     return Cost(one, max(several - one, 0.0) / (rows - 1))
 
 
@@ -70,7 +64,7 @@ def quickest(work: Callable[[], Any]) -> float:
 
 
 class _Request(NamedTuple):
-    matrix: Matrix
+    rows: list[Row]
     answers: Future
 
 
@@ -101,18 +95,18 @@ class Batcher:
         turn.at_end(self._predict_quick)
         self._thread = ThreadPoolExecutor(1, "inference")
 
-    async def predicted(self, matrix: Matrix) -> list[Answer]:
-        """The answers for a matrix of shape (rows, matrix columns).
+    async def predicted(self, rows: list[Row]) -> list[Answer]:
+        """The answers for rows that were validated.
 
         Raises:
             BusyError: the queue is full.
         """
         answers: Future = self.loop.create_future()
-        self.submit(matrix, answers)
+        self.submit(rows, answers)
         return await answers
 
-    def submit(self, matrix: Matrix, answers: Future, alone: bool = False) -> None:
-        """Queue a matrix; `answers` gets its answers, or what went wrong.
+    def submit(self, rows: list[Row], answers: Future, alone: bool = False) -> None:
+        """Queue rows; `answers` gets their answers, or what went wrong.
 
         Args:
             alone: that no other request is on its way: this one need not wait for the end of the turn.
@@ -120,13 +114,13 @@ class Batcher:
         Raises:
             BusyError: the queue is full.
         """
-        request = _Request(matrix, answers)
-        if len(matrix) > self.most_in_turn:
+        request = _Request(rows, answers)
+        if len(rows) > self.most_in_turn:
             self._submit_slow(request)
         else:
             self._check_queue(self._quick_rows)
             self._quick.append(request)
-            self._quick_rows += len(matrix)
+            self._quick_rows += len(rows)
             if alone:
                 self._predict_quick()
             elif not self._turn.began:
@@ -137,7 +131,7 @@ class Batcher:
         if not self._quick:
             return
         batch = self._take(self._quick, self.most_in_turn)
-        self._quick_rows -= sum([len(request.matrix) for request in batch]) if self._quick else self._quick_rows
+        self._quick_rows -= sum([len(request.rows) for request in batch]) if self._quick else self._quick_rows
         if self._quick and not self._turn.began:
             self._turn.begin()
         try:
@@ -163,7 +157,7 @@ class Batcher:
     def _submit_slow(self, request: _Request) -> None:
         self._check_queue(self._slow_rows)
         self._slow.append(request)
-        self._slow_rows += len(request.matrix)
+        self._slow_rows += len(request.rows)
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
 
@@ -177,26 +171,25 @@ class Batcher:
                 _fail(batch, error)
             else:
                 _resolve(batch, answers)
-            self._slow_rows -= sum(len(request.matrix) for request in batch)
+            self._slow_rows -= sum(len(request.rows) for request in batch)
 
     def _predicted(self, batch: list[_Request]) -> list[Answer]:
-        matrices = [request.matrix for request in batch]
-        return self.predict(np.concatenate(matrices) if len(batch) > 1 else matrices[0])
+        return self.predict(batch[0].rows if len(batch) == 1 else [row for request in batch for row in request.rows])
 
     def _take(self, queue: deque[_Request], most: int) -> list[_Request]:
         """The first request, and those after it as long as all together have no more rows than this."""
         batch = [queue.popleft()]
-        rows = len(batch[0].matrix)
-        while queue and rows + len(queue[0].matrix) <= most:
-            rows += len(queue[0].matrix)
+        rows = len(batch[0].rows)
+        while queue and rows + len(queue[0].rows) <= most:
+            rows += len(queue[0].rows)
             batch.append(queue.popleft())
         return batch
 
 
 def _resolve(batch: list[_Request], answers: list[Answer]) -> None:
     start = 0
-    for matrix, future in batch:
-        end = start + len(matrix)
+    for rows, future in batch:
+        end = start + len(rows)
         if not future.done():  # a request that was given up
             future.set_result(answers[start:end])
         start = end

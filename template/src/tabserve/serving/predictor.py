@@ -10,7 +10,6 @@ from pydantic import TypeAdapter
 from pydantic_core import to_json
 
 from tabserve.contract import schema
-from tabserve.contract.encoding import Matrix
 from tabserve.errors import UserError
 from tabserve.inference import model as models
 from tabserve.serving import batching, scheduling
@@ -62,16 +61,15 @@ class Predictor:
             if not answers.done():
                 answers.set_exception(error)
 
-    def read(self, body: bytes) -> Matrix:
-        """The rows of a body, validated and encoded.
+    def read(self, body: bytes) -> list[schema.Row]:
+        """The rows of a body, validated.
 
         Raises:
             pydantic.ValidationError: the body is no JSON, or a row breaks the contract.
         """
         if len(body) > SMALL and body.count(b",") > self.max_rows * len(self.model.contract.features):
             body = schema.trimmed(body, self.model.contract, self.max_rows)
-        rows = self.rows.validate_json(body) if body.lstrip()[:1] == b"[" else [self.row.validator.validate_json(body)]
-        return self.model.encode(rows)
+        return self.rows.validate_json(body) if body.lstrip()[:1] == b"[" else [self.row.validator.validate_json(body)]
 
     def content(self, answers: list[models.Answer]) -> bytes:
         """What is sent; the rows are counted. Only in the event loop, as the observer is not for threads."""
@@ -90,13 +88,13 @@ def load(settings: ServeSettings, observer: Observer, loop: asyncio.AbstractEven
     row = schema.row_adapter(model.contract)
     rows = schema.rows_adapter(model.contract, settings.max_rows)
 
-    def predict(matrix: Matrix) -> list[models.Answer]:
-        return model.answers(model.run(matrix))
+    def predict(rows: list[schema.Row]) -> list[models.Answer]:
+        return model.answers(model.run(model.encode(rows)))
 
     try:
         text = to_json(model.metadata["example"])
-        example = model.encode([row.validate_json(text)])
-        model.content(predict(example))
+        example = row.validate_json(text)
+        model.content(predict([example]))
     except (KeyError, IndexError, ValueError, OverflowError):  # ValidationError is a ValueError
         raise UserError(f"{settings.model} refuses its own example: train it again") from None
     turn = scheduling.Turn(loop)
