@@ -174,9 +174,9 @@ def answers_in(path: Path) -> dict[str, Any]:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise NewProjectError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from None
+        raise NewProjectError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(document, dict):
-        raise NewProjectError(f"{path} is no list of answers: write one `question: answer` a line")
+        raise NewProjectError(f"{path} is not a list of answers: write one `question: answer` a line")
     return document
 
 
@@ -246,7 +246,7 @@ def last_line(text: str) -> str:
 def task(project: Path, name: str) -> None:
     """Run a task of the project; its output is shown as it comes."""
     if subprocess.run(["make", "--no-print-directory", "-C", str(project), name]).returncode:
-        raise NewProjectError(f"`make {name}` failed in {project}, see above: mend it there and run it again")
+        raise NewProjectError(f"`make {name}` failed in {project}, see above: fix it there and run it again")
 
 
 @contextmanager

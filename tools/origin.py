@@ -38,7 +38,7 @@ class Source:
 def source(root: Path, wanted: str | None = None) -> Source:
     """The source for a project rendered from this clone: `wanted`, or the newest commit that the origin has too."""
     if Path(git(root, "rev-parse", "--show-toplevel")).resolve() != root.resolve():
-        return Source(str(root), wanted or "HEAD", "", "this is no git clone, so the project cannot be updated")
+        return Source(str(root), wanted or "HEAD", "", "this is not a git clone, so the project cannot be updated")
     origin = git(root, "config", "--get", "remote.origin.url")
     shared = published(root, wanted or "HEAD") if origin else ""
     if not shared:

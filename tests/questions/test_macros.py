@@ -646,7 +646,7 @@ def test_the_proposed_description_is_valid(target: str) -> None:
 def test_tables_are_those_that_the_project_reads() -> None:
     read = [ending for endings in sources.ENDINGS.values() for ending in endings]
     assert {f".{name}" for name in exported("validate", "tables")} == set(read)
-    assert {f".{name}" for name in exported("validate", "packed")} == set(sources.COMPRESSED_ENDINGS)
+    assert {f".{name}" for name in exported("validate", "compressed")} == set(sources.COMPRESSED_ENDINGS)
 
 
 @pytest.mark.parametrize("name", ODD_NAMES, ids=lambda name: ascii(name[:20]))

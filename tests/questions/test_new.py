@@ -140,7 +140,7 @@ def test_without_an_origin_the_folder_is_remembered(clone: Path, tmp_path: Path,
 def test_a_folder_that_is_no_clone_says_so(clone: Path, tmp_path: Path, capsys: Capture) -> None:
     shutil.rmtree(clone / ".git")
     new.render(tmp_path / "my-model", None, [])
-    assert capsys.readouterr().out == "note: this is no git clone, so the project cannot be updated\n"
+    assert capsys.readouterr().out == "note: this is not a git clone, so the project cannot be updated\n"
 
 
 def test_the_newest_shared_commit_of_a_merge(clone: Path) -> None:

@@ -133,7 +133,7 @@ def test_mistakes_get_one_line(cli: Run, folder: Path, csv_file: Path, arguments
         ("", {"SERVE_MODEL": ""}, "should name a file"),
         ("", {"SERVE_TITLE": ""}, "setting title"),
         ("", {"TRAIN_SEED": "x", "SERVE_PORT": "x"}, "setting port ([serve] port in config.toml, or SERVE_PORT in the"),
-        ("[serve]\napi_key = 'abcdefgh'\n", {}, "config.toml is no place for a secret: take api_key out"),
+        ("[serve]\napi_key = 'abcdefgh'\n", {}, "config.toml must not hold a secret: remove api_key"),
     ],
 )
 def test_invalid_settings_are_refused_at_start(

@@ -83,7 +83,7 @@ class TrainSettings(Section):
 
 
 class CheckSettings(Section):
-    """What a file that is checked may have of refused rows and drift."""
+    """Tolerances of `check-data`."""
 
     model_config = SettingsConfigDict(env_prefix="CHECK_")
 
@@ -128,7 +128,7 @@ def load(kind: type[S], **overrides: Any) -> S:
     """The settings of one section: command-line overrides, then the environment, then `config.toml`.
 
     Raises:
-        UserError: `config.toml` is no TOML, or a setting is unknown or invalid.
+        UserError: `config.toml` is not valid TOML, or a setting is unknown or invalid.
     """
     section = str(kind.model_config["env_prefix"]).rstrip("_").lower()
     given = {name: value for name, value in overrides.items() if value is not None}
@@ -168,7 +168,7 @@ def _check_environment(section: str, kind: type[Section]) -> None:
 def other_secrets() -> str | None:
     """What to say of secrets that were mounted, but under names that the server does not look for."""
     names = [path.name for path in sorted(SECRETS.glob("[!.]*")) if path.is_file()]
-    return f"{SECRETS} holds {', '.join(names)}, but no serve_api_key: everybody may ask" if names else None
+    return f"{SECRETS} holds {', '.join(names)}, but no serve_api_key: the API is unauthenticated" if names else None
 
 
 def _file() -> dict[str, dict[str, Any]]:
@@ -182,5 +182,5 @@ def _file() -> dict[str, dict[str, Any]]:
         if name not in SECTIONS or not isinstance(table, dict):
             raise UserError(f"{CONFIG}: unknown section {name!r}; sections are {', '.join(SECTIONS)}")
         if "api_key" in table:
-            raise UserError(f"{CONFIG} is no place for a secret: take api_key out and say SERVE_API_KEY=...")
+            raise UserError(f"{CONFIG} must not hold a secret: remove api_key and set SERVE_API_KEY in the environment")
     return document

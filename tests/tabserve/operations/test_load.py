@@ -18,27 +18,27 @@ def loaded(port: int, **command: Any) -> dict[str, Any]:
 
 def test_each_connection_asks_again_as_soon_as_it_is_answered() -> None:
     with serving(lambda number: reply(), lambda number: 0.01) as port:
-        told = loaded(port)
-    assert set(told["statuses"]) == {"200"}
-    assert 10 <= told["statuses"]["200"] <= 40
-    assert 0.03 <= told["p50"] <= 0.2  # four wait for each other
-    assert told["seconds"] >= 0.3
+        found = loaded(port)
+    assert set(found["statuses"]) == {"200"}
+    assert 10 <= found["statuses"]["200"] <= 40
+    assert 0.03 <= found["p50"] <= 0.2  # four wait for each other
+    assert found["seconds"] >= 0.3
 
 
 def test_a_rate_is_kept_whatever_the_server_does() -> None:
     with serving(lambda number: reply()) as port:
-        told = loaded(port, rate=200.0, seconds=0.5)
-    assert told["statuses"] == {"200": 100}
-    assert told["p99"] < 0.25
+        found = loaded(port, rate=200.0, seconds=0.5)
+    assert found["statuses"] == {"200": 100}
+    assert found["p99"] < 0.25
 
 
 def test_waiting_is_not_left_out() -> None:
     """A server that stands still delays all requests that were due, not only those that it had taken."""
     with serving(lambda number: reply(), lambda number: 0.4 if number == 0 else 0) as port:
-        told = loaded(port, rate=100.0, seconds=0.4, connections=1)
-    assert told["statuses"] == {"200": 40}
-    assert told["p50"] > 0.1
-    assert told["p99"] > 0.3
+        found = loaded(port, rate=100.0, seconds=0.4, connections=1)
+    assert found["statuses"] == {"200": 40}
+    assert found["p50"] > 0.1
+    assert found["p99"] > 0.3
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,8 @@ def test_waiting_is_not_left_out() -> None:
 @pytest.mark.parametrize("rate", [0.0, 50.0])
 def test_what_became_of_requests_is_counted(answer: Answer, statuses: set[str], rate: float) -> None:
     with serving(answer) as port:
-        told = loaded(port, rate=rate)
-    assert set(told["statuses"]) == statuses
+        found = loaded(port, rate=rate)
+    assert set(found["statuses"]) == statuses
 
 
 def test_refusals_do_not_become_the_load() -> None:
@@ -76,9 +76,9 @@ def test_nobody_listens() -> None:
 def test_a_server_that_never_answers_is_not_waited_for(rate: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "DRAIN", 0.2)
     with serving(lambda number: reply(), lambda number: 60) as port:
-        told = loaded(port, rate=rate, seconds=0.2)
-    assert told["statuses"] == {"0": 10 if rate else 4}
-    assert 0.3 < told["seconds"] < 5
+        found = loaded(port, rate=rate, seconds=0.2)
+    assert found["statuses"] == {"0": 10 if rate else 4}
+    assert 0.3 < found["seconds"] < 5
 
 
 def test_answers_in_pieces_are_put_together() -> None:

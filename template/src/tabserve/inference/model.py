@@ -33,7 +33,7 @@ NUMBER = f"%.{DIGITS}g"
 TINY, HUGE = 1e-60, 1e60  # beyond every float32
 # The answer for a row: the text of its label, `value` for a regression; and JSON, None where a number is not finite.
 Answer = tuple[str, str | None]
-OVERFLOW = "a value is so large that the prediction is no finite number"
+OVERFLOW = "a value is so large that the prediction is not a finite number"
 
 
 class Prediction(NamedTuple):

@@ -265,16 +265,16 @@ def stats(engine: str, name: str) -> dict[str, Any]:
     return answer
 
 
-def use_of(told: Mapping[str, Any]) -> Use:
+def use_of(document: Mapping[str, Any]) -> Use:
     """What the engine tells, in both versions of control groups.
 
     Memory is what Kubernetes counts: without pages of files that were not used lately.
     """
-    throttling, memory = at(told, "cpu_stats", "throttling_data") or {}, told.get("memory_stats") or {}
+    throttling, memory = at(document, "cpu_stats", "throttling_data") or {}, document.get("memory_stats") or {}
     kept = memory.get("stats") or {}
     reclaimable = kept.get("total_inactive_file", kept.get("inactive_file", 0))
     return Use(
-        (at(told, "cpu_stats", "cpu_usage", "total_usage") or 0) / 1e9,
+        (at(document, "cpu_stats", "cpu_usage", "total_usage") or 0) / 1e9,
         throttling.get("periods", 0),
         throttling.get("throttled_periods", 0),
         max(memory.get("usage", 0) - reclaimable, 0),

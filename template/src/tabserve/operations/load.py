@@ -118,8 +118,8 @@ class Load:
         used, idle, started = time.process_time(), idle_seconds(), time.perf_counter()
         self.deadline = started + seconds + DRAIN
         ending = asyncio.get_running_loop().call_later(seconds + DRAIN, self._abort)
-        moments = self._moments(started, seconds)
-        await asyncio.gather(*(self._work(connection, moments) for connection in connections))
+        due = self._due(started, seconds)
+        await asyncio.gather(*(self._work(connection, due) for connection in connections))
         ending.cancel()
         taken = time.perf_counter() - started
         cores = {"own": (time.process_time() - used) / taken, "idle": (idle_seconds() - idle) / taken}
@@ -127,7 +127,7 @@ class Load:
         await asyncio.sleep(0)  # what is aborted closes in the next turn
         return summary(self.latencies, self.statuses, taken) | cores
 
-    def _moments(self, started: float, seconds: float) -> Iterator[float]:
+    def _due(self, started: float, seconds: float) -> Iterator[float]:
         """When requests are due: at once, or by chance (a Poisson process), as they come from many people."""
         if self.rate:
             chance, count = random.Random(0), max(round(self.rate * seconds), 1)
@@ -136,12 +136,12 @@ class Load:
             while (now := time.perf_counter()) < started + seconds:
                 yield now
 
-    async def _work(self, connection: Connection | None, moments: Iterator[float]) -> None:
-        """Send a request whenever one is due, as all connections do, which take the moments from the same iterator.
+    async def _work(self, connection: Connection | None, times: Iterator[float]) -> None:
+        """Send a request whenever one is due, as all connections do, which take the times from the same iterator.
 
         The latency counts from when it was due: a server that makes requests wait does not hide it.
         """
-        for due in moments:
+        for due in times:
             if (wait := due - time.perf_counter()) > 0:
                 await asyncio.sleep(wait)
             if connection is None or connection.transport.is_closing():
@@ -165,7 +165,7 @@ class Load:
 
 
 def summary(latencies: Sequence[float], statuses: Mapping[int, int], taken: float) -> dict[str, Any]:
-    """What is told of a load that took so many seconds."""
+    """The result of a load that took so many seconds."""
     ordered = sorted(latencies)
     return {
         "seconds": taken,

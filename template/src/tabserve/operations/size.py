@@ -305,11 +305,11 @@ def longest(server: Server, body: Any, rows: int) -> int:
 def loaded(server: Server, name: str, body: Any, connections: int, seconds: float, rate: float = 0.0) -> Stage:
     """One load."""
     before = server.use()
-    told = server.ask("/predict", body=json.dumps(body), connections=connections, seconds=seconds, rate=rate)
+    found = server.ask("/predict", body=json.dumps(body), connections=connections, seconds=seconds, rate=rate)
     after = server.use()
-    cores = (after.cpu - before.cpu) / told["seconds"]
+    cores = (after.cpu - before.cpu) / found["seconds"]
     throttled = (after.throttled - before.throttled) / max(after.periods - before.periods, 1)
-    return sizing.stage(name, told, cores, throttled)
+    return sizing.stage(name, found, cores, throttled)
 
 
 # --- telling

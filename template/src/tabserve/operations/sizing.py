@@ -87,11 +87,11 @@ class Proposal:
     notes: Sequence[str] = ()
 
 
-def stage(name: str, told: Mapping[str, Any], cores: float, throttled: float) -> Stage:
+def stage(name: str, found: Mapping[str, Any], cores: float, throttled: float) -> Stage:
     """A stage from what `load.summary` tells."""
-    statuses = {int(status): count for status, count in told["statuses"].items()}
-    served, refused = statuses.pop(200, 0) / told["seconds"], statuses.pop(503, 0)
-    failed, seen = sum(statuses.values()), {key: told[key] for key in ("p50", "p99", "own", "idle")}
+    statuses = {int(status): count for status, count in found["statuses"].items()}
+    served, refused = statuses.pop(200, 0) / found["seconds"], statuses.pop(503, 0)
+    failed, seen = sum(statuses.values()), {key: found[key] for key in ("p50", "p99", "own", "idle")}
     return Stage(name, served, cores=cores, throttled=throttled, refused=refused, failed=failed, **seen)
 
 

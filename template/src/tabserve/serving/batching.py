@@ -1,4 +1,4 @@
-"""No-wait batching: the rows that wait while the model is busy are predicted together, and nothing waits for company.
+"""Batching without a window: the rows that wait while the model is busy are predicted together.
 
 What the model does within two milliseconds runs in the event loop: in the next turn, for all requests that arrived in
 this one. What takes longer runs in a thread of its own, in batches that take from its queue what is there when the

@@ -101,7 +101,7 @@ def _announced(scope: Scope) -> int:
 
 
 async def _refuse(scope: Scope, receive: Receive, more: bool, largest: int) -> None:
-    """Raise an error, after most of what comes was read; a client that expects to be told to send gets it at once."""
+    """Raise an error, after most of what comes was read; a client that waits for 100 Continue gets it at once."""
     size, expects = 0, any(name == b"expect" for name, _ in scope["headers"])
     while more and not expects and size < DISCARDED:
         part, more = _part(await receive())

@@ -1,7 +1,7 @@
 """`POST /predict` before FastAPI's routing: a plain ASGI function that gives the same answers in a third of the time.
 
 It is the innermost middleware, so that every other one sees each request first; where there is no other, it is `front`
-of the whole application as well. It steps aside where FastAPI's path may answer differently, see `obstacle`, and what
+of the whole application as well. It steps aside where FastAPI's path may answer differently, see `fallback_reason`, and what
 goes wrong is raised there: FastAPI's route answers all errors.
 """
 
@@ -70,7 +70,7 @@ class FastPath:
         return self.app(scope, receive, send)
 
     def _look(self) -> None:
-        reason = obstacle(self.setup)
+        reason = fallback_reason(self.setup)
         if reason and not isinstance(self.app, FastAPI):  # once, and not for the one in front
             log.info("predictions take FastAPI's path", extra={"fields": {"reason": reason}})
         self.is_open = reason is None
@@ -115,7 +115,7 @@ def _is_own(method: Any) -> bool:
     return str(method.__code__.co_filename).endswith("applications.py")
 
 
-def obstacle(setup: Setup) -> str | None:
+def fallback_reason(setup: Setup) -> str | None:
     """Why FastAPI's path may answer a prediction differently."""
     api, route = setup.api, setup.route
     scope = {"type": "http", "method": "POST", "path": route.path, "root_path": "", "headers": []}

@@ -31,7 +31,7 @@ REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 QUIET = frozenset(("/livez", "/readyz", "/metrics"))
 LONGEST = 256  # characters of a path that is logged
-INTERVAL = 0.01  # seconds for which counting and logging wait for company
+INTERVAL = 0.01  # seconds for which requests are collected, to be counted and logged together
 LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 PROCESS, REQUESTS = secrets.token_hex(8), itertools.count(1)
 
@@ -45,7 +45,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line for one record."""
         line = {
-            "time": _moment(int(record.created * 1e3)),
+            "time": _timestamp(int(record.created * 1e3)),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage().strip(),
@@ -144,7 +144,7 @@ class Entry(NamedTuple):
     """A request that has been answered."""
 
     identity: str
-    moment: float  # seconds since the epoch
+    time: float  # seconds since the epoch
     method: str
     path: str
     route: str
@@ -155,8 +155,7 @@ class Entry(NamedTuple):
 class Observer:
     """Gives each request an id, times it, counts it and logs it.
 
-    Counting and logging wait a moment for company: what was answered in it is counted and logged together, which
-    takes a fraction of the time.
+    Requests are collected for a few milliseconds, then counted and logged together, in a fraction of the time.
     """
 
     def __init__(self, metrics: Metrics) -> None:
@@ -205,7 +204,7 @@ def _level(entry: Entry) -> int:
 def access_line(entry: Entry) -> str:
     """The line of the log for a request, as `JsonFormatter` would write it; `logging` takes ten times as long."""
     what = _described(_level(entry), entry.method, entry.path[:LONGEST], entry.status)
-    time, request = _moment(int(entry.moment * 1e3)), f'"request_id": "{entry.identity}"'
+    time, request = _timestamp(int(entry.time * 1e3)), f'"request_id": "{entry.identity}"'
     return "{" + f'"time": "{time}", {request}, {what}, "milliseconds": {entry.seconds * 1e3:.3f}' + "}\n"
 
 
@@ -230,7 +229,7 @@ class ObserverMiddleware:
         observed, status = self.observer.begin(scope["method"], scope["path"], scope["headers"]), 500
         request_id.set(observed.identity)
 
-        async def told(message: Message) -> None:
+        async def send_with_request_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -238,14 +237,14 @@ class ObserverMiddleware:
             await send(message)
 
         try:
-            await self.app(scope, receive, told)
+            await self.app(scope, receive, send_with_request_id)
         finally:
             self.observer.end(observed, status, getattr(scope.get("route"), "path", "other"))
 
 
 @lru_cache(maxsize=1_000)
-def _moment(milliseconds: int) -> str:
-    """A moment since the epoch in ISO 8601."""
+def _timestamp(milliseconds: int) -> str:
+    """A time since the epoch in ISO 8601."""
     return dt.datetime.fromtimestamp(milliseconds / 1e3, dt.UTC).isoformat(timespec="milliseconds")
 
 

@@ -39,8 +39,8 @@ class Predictor:
             alone: that no other request is on its way.
 
         Raises:
-            pydantic.ValidationError: the body is no JSON, or a row breaks the contract.
-            OverflowError: a prediction is no finite number.
+            pydantic.ValidationError: the body is not valid JSON, or a row breaks the contract.
+            OverflowError: a prediction is not finite.
             scheduling.BusyError: too much is waiting already.
         """
         self.batcher.check()
@@ -65,7 +65,7 @@ class Predictor:
         """The rows of a body, validated.
 
         Raises:
-            pydantic.ValidationError: the body is no JSON, or a row breaks the contract.
+            pydantic.ValidationError: the body is not valid JSON, or a row breaks the contract.
         """
         if len(body) > SMALL and body.count(b",") > self.max_rows * len(self.model.contract.features):
             body = schema.trimmed(body, self.model.contract, self.max_rows)

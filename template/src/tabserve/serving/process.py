@@ -34,7 +34,7 @@ from tabserve.settings import ServeSettings, other_secrets
 log = logging.getLogger("server")
 
 CONNECTIONS = 1024  # open at once, and as many that wait to be accepted
-NO_NEWS = ("Embedded server is experimental", "Unexpected exit from worker")
+NOISE = ("Embedded server is experimental", "Unexpected exit from worker")
 LEAST_GRACE = 0.5  # seconds that an idle server needs
 BUFFER = 16_384  # bytes of a connection that are read before the application takes them: a head at most
 
@@ -58,7 +58,7 @@ def serve(application: Application, settings: ServeSettings, warning: str | None
         log.warning(text)
     process = Process(application(settings), settings, address)
     url = f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{address[1]}"
-    fields = {"url": url, "docs": f"{url}/docs", "api_key": "asked for" if settings.api_key else "none"}
+    fields = {"url": url, "docs": f"{url}/docs", "api_key": "required" if settings.api_key else "none"}
     log.info("serving", extra={"fields": fields})
     process.quit = partial(os._exit, 0)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -108,7 +108,7 @@ async def _send_and_close(send: Send, message: Message) -> None:
 
 
 class Process:
-    """An application that runs in Granian until it is told to stop."""
+    """An application that runs in Granian until it is stopped."""
 
     def __init__(self, app: ASGIApp, settings: ServeSettings, address: Address) -> None:
         self.app, self.settings, self.address = Outermost(front(app)), settings, address
@@ -126,11 +126,11 @@ class Process:
 
         When it is said again, nothing is waited for.
         """
-        if self.told.is_set():
+        if self.stopping.is_set():
             self.cut.set()
-        if at_once or self.told.is_set():
+        if at_once or self.stopping.is_set():
             self.hurried.set()
-        self.told.set()
+        self.stopping.set()
 
     async def run(self) -> None:
         """Serve until `stop`.
@@ -138,7 +138,7 @@ class Process:
         Raises:
             UserError: the application does not start.
         """
-        self.told, self.hurried, self.cut = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.stopping, self.hurried, self.cut = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.loop = asyncio.get_running_loop()
         server = self._server()
         serving = asyncio.create_task(server.serve())
@@ -158,8 +158,8 @@ class Process:
         self.loop = None
 
     def _server(self) -> Server:
-        # Granian logs why the application's start or end fails; what else it says is no news.
-        logging.getLogger("_granian").addFilter(lambda record: not record.getMessage().startswith(NO_NEWS))
+        # Granian logs why the application's start or end fails; everything else it logs is noise.
+        logging.getLogger("_granian").addFilter(lambda record: not record.getMessage().startswith(NOISE))
         return Server(
             self.app,
             *self.address,
@@ -173,7 +173,7 @@ class Process:
         )
 
     async def _drain(self) -> None:
-        await self.told.wait()
+        await self.stopping.wait()
         log.info("stopping")
         self.app.draining = True
         # A connection on which nothing came for longer has been closed: there is none that is kept.

@@ -37,7 +37,7 @@ def infer_contract(data: str | None, target: str | None, task: Task | None, repl
 
 
 def inferred_contract(source: str, target: str | None, task: Task | None) -> Contract:
-    """The contract of a file; a person at a terminal is asked for the target until it can be learned."""
+    """The contract of a file; at a terminal, a prompt for the target is repeated until it can be learned."""
     ask = console.ask_task if console.can_ask() else None
     if target:
         return infer.infer(source, target, task, ask)
@@ -52,7 +52,7 @@ def inferred_contract(source: str, target: str | None, task: Task | None) -> Con
 def contract_source(
     data: str | None, target: str | None, task: Task | None, replace: bool
 ) -> tuple[str, str | None, Task | None]:
-    """What to infer from: what was asked for, else what `contract.yaml` names, else what `config.toml` names."""
+    """What to infer from: the arguments, else what `contract.yaml` names, else what `config.toml` names."""
     if current := current_contract(replace):
         path = data or current.data
         if target in (None, current.target) and has_column(path, current.target):

@@ -1,4 +1,4 @@
-"""`serve`: run the server until it is told to stop."""
+"""`serve`: run the server until it is stopped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tabserve.tasks.model_file import outdated
 
 
 def serve(arguments: argparse.Namespace, project: Project) -> None:
-    """`serve`: run the server until it is told to stop."""
+    """`serve`: run the server until it is stopped."""
     gc.disable()  # until the server is ready
     from tabserve.serving import process
 

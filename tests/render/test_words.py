@@ -1,0 +1,38 @@
+"""Phrases that readers did not understand stay away; each has a usual word (docs/design.md, names)."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+import pytest
+
+from tests.conftest import ROOT
+
+READ = ("template", "docs", "tools", "extensions", "README.md", "CONTRIBUTING.md", "copier.yml", "Makefile")
+PHRASES = (
+    *(r"short way", r"long way", r"for company", r"brings? news", r"template's news", r"and it is said"),
+    *(r"everybody may", r"trained and asked", r"may have of", r"what can be mended", r"\bmend\b", r"belongs into", r"cry wolf"),
+    *(
+        r"may only ask for names",
+        r"Which port of the nodes",
+        r"You do\b",
+        r'"asked for"',
+        r"\bis told to\b",
+        r"no news",
+    ),
+    # What is wrong "is not a valid ...": "there is no model" is another thing, and stays.
+    r"(?<!there )(?<!there\n)\bis no (?!longer|such|more\b|good|one\b)",
+)
+IDENTIFIERS = r"\b(Desk|Visit|obstacle|Returns|goal|guess|Habits|refusals|told|_?moments?|packed|bars)\b\s*[=(:]"
+
+
+def lines() -> list[str]:
+    """Every line that people read, with its place."""
+    command = ["git", "grep", "-nI", "", "--", *READ, ":!*LICENSE*", ":!*.csv"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+@pytest.mark.parametrize("phrase", [*PHRASES, IDENTIFIERS])
+def test_phrases_that_nobody_uses_stay_away(phrase: str) -> None:
+    assert [line for line in lines() if re.search(phrase, line.split(":", 2)[2])] == []
