@@ -11,18 +11,11 @@ from tests.conftest import ROOT
 
 READ = ("template", "docs", "tools", "extensions", "README.md", "CONTRIBUTING.md", "copier.yml", "Makefile")
 PHRASES = (
-    *(r"short way", r"long way", r"for company", r"brings? news", r"template's news", r"and it is said"),
-    *(r"everybody may", r"trained and asked", r"may have of", r"what can be mended", r"\bmend\b", r"belongs into", r"cry wolf"),
-    *(
-        r"may only ask for names",
-        r"Which port of the nodes",
-        r"You do\b",
-        r'"asked for"',
-        r"\bis told to\b",
-        r"no news",
-    ),
+    *("short way", "long way", "for company", "brings? news", "template's news", "and it is said", "everybody may"),
+    *("trained and asked", "may have of", "what can be mended", r"\bmend\b", "belongs into", "cry wolf", '"asked for"'),
+    *("may only ask for names", "Which port of the nodes", r"You do\b", r"\bis told to\b"),
     # What is wrong "is not a valid ...": "there is no model" is another thing, and stays.
-    r"(?<!there )(?<!there\n)\bis no (?!longer|such|more\b|good|one\b)",
+    r"(?<!there )\bis no (?!longer|such|more\b|good|one\b)",
 )
 IDENTIFIERS = r"\b(Desk|Visit|obstacle|Returns|goal|guess|Habits|refusals|told|_?moments?|packed|bars)\b\s*[=(:]"
 

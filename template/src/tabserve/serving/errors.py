@@ -20,7 +20,7 @@ FAILED = {"detail": "Internal Server Error"}
 
 
 class NotReadyError(Exception):
-    """There is no model yet, or none that can be served."""
+    """The model is not loaded yet, or cannot be served."""
 
 
 def as_http(error: Exception) -> HTTPException | RequestValidationError | None:
