@@ -162,7 +162,7 @@ def test_answers_reach_every_layer(render: Render) -> None:
     assert service["deploy"]["resources"]["limits"] == {"cpus": "2.5", "memory": "384M"}
     assert service["ports"] == ["127.0.0.1:9000:9000"]
     assert "port = 9000" in (project / "config.toml").read_text()
-    assert "ghcr.io/team/loan-offers:$(COMMIT)" in (project / "Makefile").read_text()
+    assert "image: ghcr.io/team/loan-offers:" in (project / "k8s/deployment.yaml").read_text()
 
 
 def test_without_an_autoscaler_the_deployment_says_how_many(render: Render) -> None:
