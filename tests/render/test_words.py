@@ -1,4 +1,4 @@
-"""Phrases that readers did not understand stay away; each has a usual word (docs/design.md, names)."""
+"""Phrases that readers did not understand stay away; each has a usual word."""
 
 from __future__ import annotations
 
