@@ -61,15 +61,15 @@ def test_make_new_with_answers_and_mistakes(clone: Path, tmp_path: Path) -> None
     for arguments, message in (
         ([], "error: say where: make new DEST=../my-model"),
         (["DEST=../bad", "ANSWERS=none.yml"], "error: none.yml does not exist"),
-        (["DEST=../bad", "ARGS=--data package_name=9x"], '"9x" is no package name'),
+        (["DEST=../bad", "ARGS=--data package_name=9x"], "question 'package_name': use a-z, 0-9 and _, as in my_model"),
         (["DEST=../bad", "ARGS=--nonsense"], "error: Unknown switch --nonsense"),
         (["DEST=../bad", "ARGS=--pretend"], "error: --pretend leaves out what a project needs"),
         (["DEST=../bad", "ARGS=--data estimator"], "error: --data estimator: write --data question=answer"),
         (["DEST=../bad", "ARGS=--vcs-ref none"], "error: "),
-        (["DEST=../bad", "ANSWERS=../open.yml"], "error: ../open.yml is no valid YAML"),
+        (["DEST=../bad", "ANSWERS=../open.yml"], "error: ../open.yml is not valid YAML"),
         (["DEST=../bad", "ARGS=--data estimater=linear"], "error: there is no question 'estimater'; there are"),
         (["DEST=../bad", "ANSWERS=../typo.yml"], "error: there is no question 'licence'; there are"),
-        (["DEST=../bad", "ANSWERS=../list.yml"], "error: ../list.yml is no list of answers"),
+        (["DEST=../bad", "ANSWERS=../list.yml"], "error: ../list.yml is not a list of answers"),
         (
             ["DEST=../bad", "ARGS=-d data_source=file -d data_path=none.csv"],
             "error: none.csv does not exist: name data_path",

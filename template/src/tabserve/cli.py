@@ -44,9 +44,9 @@ def run(project: Project, arguments: list[str] | None) -> None:
     """
     from importlib import import_module
 
-    from tabserve.tasks.options import parser
+    from tabserve.tasks.options import parse
 
-    parsed = parser(project.name).parse_args(arguments)
+    parsed = parse(project.name, arguments)
     try:
         task = getattr(import_module(f"tabserve.tasks.{parsed.module}"), parsed.function)
         task(parsed, project)

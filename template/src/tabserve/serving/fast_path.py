@@ -1,8 +1,8 @@
 """`POST /predict` before FastAPI's routing: a plain ASGI function that gives the same answers in a third of the time.
 
 It is the innermost middleware, so that every other one sees each request first; where there is no other, it is `front`
-of the whole application as well. It steps aside where FastAPI's path may answer differently, see `fallback_reason`, and what
-goes wrong is raised there: FastAPI's route answers all errors.
+of the whole application as well. It steps aside where FastAPI's path may answer differently, see `fallback_reason`, and
+what goes wrong is raised there: FastAPI's route answers all errors.
 """
 
 from __future__ import annotations

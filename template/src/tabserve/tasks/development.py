@@ -44,7 +44,7 @@ def update(arguments: argparse.Namespace, project: Project) -> None:
 def test(arguments: argparse.Namespace, project: Project) -> None:
     """`test`: run the tests."""
     train_if_missing(project)
-    programs.call(sys.executable, "-m", "pytest", *arguments.options)
+    programs.call(sys.executable, "-m", "pytest", *arguments.unknown)
 
 
 def lint(arguments: argparse.Namespace, project: Project) -> None:

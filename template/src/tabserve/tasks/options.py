@@ -51,7 +51,17 @@ class Tasks:
         return task
 
 
-def parser(name: str) -> argparse.ArgumentParser:
+def parse(name: str, arguments: list[str] | None) -> argparse.Namespace:
+    """The task that the arguments name, with its options; `test` hands what it does not know itself to pytest."""
+    top = parser(name)
+    parsed, unknown = top.parse_known_args(arguments)
+    if unknown and parsed.function != "test":
+        top.error(f"unrecognized arguments: {' '.join(unknown)}")
+    parsed.unknown = unknown
+    return parsed
+
+
+def parser(name: str) -> Parser:
     """The tasks and their options."""
     top = Parser(prog=name, description="Train, serve and keep one model.", debug=False)
     tasks = Tasks(top)
@@ -143,13 +153,11 @@ def _cluster(tasks: Tasks) -> None:
 def _development(tasks: Tasks) -> None:
     for name, what in {
         "setup": "make a git repository where there is none; .venv is made by `uv run`",
-        "test": "run the tests",
+        "test": "run the tests; options of pytest are handed on",
         "lint": "check style, types and manifests",
         "format": "apply automatic fixes and format the code",
         "hooks": "let git run `lint` before each commit and `test` before each push",
         "update": "merge template updates; commit first",
         "clean": "remove caches and builds, but not the model or the environment",
     }.items():
-        task = tasks.add("development", name, what, "development")
-        if name == "test":
-            task.add_argument("options", nargs=argparse.REMAINDER, help="of pytest")
+        tasks.add("development", name, what, "development")
