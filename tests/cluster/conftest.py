@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import copy, missing, run
-from tests.project.conftest import make
+from tests.project.conftest import make, task
 from tests.project.servers import wait_until_ready
 
 # Whatever the cluster can pull from; on this machine, and in kind as `make cluster` sets it up, localhost:5000.
@@ -101,16 +101,16 @@ def deployed(cluster: None, copier_template: Path, tmp_path_factory: pytest.Temp
     make(project, "train")
     run("git", "add", "--all", cwd=project)
     run("git", "commit", "-q", "-m", "Start", cwd=project)
-    make(project, "undeploy")  # what an interrupted run may have left
+    task(project, "undeploy")  # what an interrupted run may have left
     try:
-        make(project, "image")
-        make(project, "push")
+        task(project, "image")
+        task(project, "push")
         printed = make(project, "deploy")
         assert f"ok  deployment/{NAME} serves" in printed
         url = node_port()
         yield Deployed(project, url, row_of(url))
     finally:
-        make(project, "undeploy")
+        task(project, "undeploy")
 
 
 def node_port() -> str:

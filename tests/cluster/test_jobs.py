@@ -13,7 +13,7 @@ import yaml
 
 from tests.cluster.conftest import NAME, NAMESPACE, Deployed, changed, settled
 from tests.conftest import missing, run
-from tests.project.conftest import make
+from tests.project.conftest import make, task
 from tests.project.servers import get
 
 CLAIMS = ("data", "models")
@@ -61,8 +61,8 @@ def manifest(folder: Path, claim: str) -> str:
 @pytest.fixture(scope="module")
 def jobs(deployed: Deployed, volumes: Path) -> Path:
     """The jobs' image is in the registry, and the data in its volume."""
-    make(deployed.project, "jobs-image")
-    make(deployed.project, "push-jobs")
+    task(deployed.project, "jobs-image")
+    task(deployed.project, "push-jobs")
     data = volumes / "data"
     shutil.copy(deployed.project / "data/loans.csv", data / "loans.csv")
     header, *rows = (data / "loans.csv").read_text().splitlines()

@@ -12,7 +12,7 @@ from tests.cluster.conftest import NAME, NAMESPACE, NODE_PORT, Deployed, changed
 from tests.cluster.load import steady_load
 from tests.conftest import run
 from tests.heldout import differences, held_out
-from tests.project.conftest import make
+from tests.project.conftest import make, task
 from tests.project.servers import get, post, serving, wait_until_ready
 
 PRIVILEGED = """
@@ -57,8 +57,8 @@ def test_a_new_image_replaces_the_old_one_without_a_failed_request(deployed: Dep
     source = deployed.project / "src/tabserve/serving/health.py"
     source.write_text(source.read_text() + "\n# a release\n")
     tag = deployed.commit("A release")
-    make(deployed.project, "image")
-    make(deployed.project, "push")
+    task(deployed.project, "image")
+    task(deployed.project, "push")
     with steady_load(deployed.url, deployed.row), steady_load(deployed.url, deployed.row, 16, 0.2, kept=True):
         printed = make(deployed.project, "deploy")
         settled(deployed)
@@ -66,7 +66,7 @@ def test_a_new_image_replaces_the_old_one_without_a_failed_request(deployed: Dep
     assert f"serves on port {NODE_PORT} of each node" in printed
     assert len(before | deployed.images()) == 2
     with steady_load(deployed.url, deployed.row):
-        assert "serves the release before" in make(deployed.project, "rollback")
+        assert "serves the release before" in task(deployed.project, "rollback")
         settled(deployed)
     assert deployed.images() == before
     make(deployed.project, "deploy")
@@ -92,7 +92,7 @@ def test_a_change_of_the_configuration_rolls_the_pods_without_a_failed_request(d
     deadline = time.monotonic() + 20
     while '"level": "debug"' not in make(deployed.project, "logs") and time.monotonic() < deadline:
         time.sleep(1)
-    assert '"level": "debug"' in make(deployed.project, "logs")
+    assert '"level": "debug"' in task(deployed.project, "logs")
     make(deployed.project, "deploy")
     settled(deployed)
 
@@ -162,7 +162,7 @@ def test_an_api_key_in_a_secret_is_asked_for(deployed: Deployed) -> None:
 
 
 def test_status_shows_what_runs(deployed: Deployed) -> None:
-    printed = make(deployed.project, "status")
+    printed = task(deployed.project, "status")
     for thing in ("deployment.apps", "pod/", "service/", "horizontalpodautoscaler.autoscaling", "poddisruptionbudget"):
         assert f"{thing}" in printed
     assert get(f"{deployed.url}/readyz") == {"status": "ready"}

@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import Render, missing, run
 from tests.image.engine import REGISTRY, SLUG, docker, separate_streams, status
-from tests.project.conftest import Prepared, make
+from tests.project.conftest import Prepared, make, task
 from tests.project.conftest import prepared as prepared
 from tests.project.servers import free_port
 
@@ -132,7 +132,7 @@ def composed(render: Render, project: Path, image: str, port: int) -> Path:
 @pytest.fixture(scope="session")
 def pushed(project: Path, image: str, registry: str) -> str:
     """The project's image, as `make push` brought it into the registry."""
-    make(project, "push", f"IMAGE={image}")
+    task(project, "push", "--image", image)
     return image
 
 

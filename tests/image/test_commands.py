@@ -58,20 +58,21 @@ def test_the_five_commands_of_the_course(image: str, project: Path) -> None:
 
 
 def test_the_tasks_that_are_the_same(image: str, project: Path) -> None:
-    port, options = free_port(), (f"IMAGE={image}",)
+    """Neither make nor a shell is on the PATH."""
+    port = free_port()
     with removed(SLUG):
-        make(project, "image", *options)
-        make(project, "run", *options, f"PORT={port}")
+        task(project, "image", "--image", image)
+        task(project, "run", "--image", image, "--port", str(port))
         ready(f"http://127.0.0.1:{port}", SLUG)
         assert inspect(SLUG)["Config"]["Image"] == image
-        assert f"127.0.0.1:{port}->8080/tcp" in make(project, "ps")
+        assert f"127.0.0.1:{port}->8080/tcp" in task(project, "ps")
         with InFlight(port) as request:
-            make(project, "stop")
+            task(project, "stop")
         assert request.answer.startswith(b"HTTP/1.1 422 ")
         check_stopped(SLUG)
-        assert "Exited (0)" in make(project, "ps")
-        make(project, "rm")
-        assert SLUG not in make(project, "ps").split()
+        assert "Exited (0)" in task(project, "ps")
+        task(project, "rm")
+        assert SLUG not in task(project, "ps").split()
 
 
 def catches_sigterm(name: str) -> bool:

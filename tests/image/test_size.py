@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import run
 from tests.image.conftest import duplicate
 from tests.image.engine import docker
-from tests.project.conftest import BIN, make
+from tests.project.conftest import BIN, make, task
 
 SHORT = "ARGS=--seconds 0.5"
 CHANGED = re.compile(r"[+-] +(cpu: (\d+m|\"\d+m?\")|memory: \d+Mi|averageUtilization: \d+)")
@@ -89,7 +89,7 @@ def test_what_cannot_be_measured_is_said_in_one_line(
 
 
 def test_a_server_that_never_becomes_ready_says_why(without_model: str, sized: Path) -> None:
-    printed = make(sized, "size", f"IMAGE={without_model}", code=2)
+    printed = task(sized, "size", "--image", without_model, code=1)
     assert "error: the server was not ready after " in printed
     assert "there is no model at model/model.onnx: train one with `make train`" in printed
     assert left(without_model) == []

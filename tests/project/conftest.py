@@ -41,12 +41,13 @@ def task(project: Path, *arguments: str, code: int = 0, **environment: str) -> s
     """`uv run NAME TASK`, where neither make nor a shell is on the PATH."""
     tools = project.parent / "tools"
     tools.mkdir(exist_ok=True)
-    for program in filter(shutil.which, ("git", "docker", "kubectl")):
-        if not (tools / program).exists():
-            (tools / program).symlink_to(str(shutil.which(program)))
-    name = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]["name"]
+    found = {"uv": str(BIN / "uv")} | {name: shutil.which(name) for name in ("git", "docker", "kubectl")}
+    for name, path in found.items():
+        if path and not (tools / name).exists():
+            (tools / name).symlink_to(path)
+    slug = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]["name"]
     surroundings = with_uv(project) | {"PATH": f"{tools}", "UV_PYTHON": sys.executable} | environment
-    return run(str(BIN / "uv"), "run", "--quiet", name, *arguments, cwd=project, code=code, **surroundings)
+    return run(str(BIN / "uv"), "run", "--quiet", slug, *arguments, cwd=project, code=code, **surroundings)
 
 
 def with_uv(project: Path) -> dict[str, str]:

@@ -57,7 +57,8 @@ def test_lint_and_tests_of_the_project_pass(prepared: Prepared, answers: dict[st
     project = prepared(**answers)
     before = run("git", "status", "--porcelain", cwd=project)
     make(project, "lint")
-    make(project, "format")
+    task(project, "lint")
+    task(project, "format")
     assert run("git", "status", "--porcelain", cwd=project) == before
     assert re.search(r"^\d{2} passed in", make(project, "test"), re.MULTILINE), "some failed, or were skipped"
 
@@ -214,7 +215,7 @@ def test_the_hooks_call_the_tasks(prepared: Prepared) -> None:
     run(".venv/bin/pre-commit", "validate-config", cwd=project)
     text = (project / ".pre-commit-config.yaml").read_text()
     assert re.findall(r"entry: (.*)", text) == ["uv run loan-offers lint", "uv run loan-offers test"]
-    make(project, "hooks")
+    task(project, "hooks")
     installed = {name: (project / f".git/hooks/{name}").read_text() for name in ("pre-commit", "pre-push")}
     assert all("pre_commit" in hook for hook in installed.values())
     run(".venv/bin/pre-commit", "uninstall", cwd=project)

@@ -102,12 +102,12 @@ def test_edits_and_answers_stay_and_news_arrive(template: Path, project: Path) -
     assert (answers["project_name"], answers["estimator"], answers["news"]) == ("Mine", "linear", True)
 
 
-def test_make_update_is_the_same(template: Path, project: Path) -> None:
+def test_the_task_update_is_the_same(template: Path, project: Path) -> None:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     run("make", "setup", cwd=project, PATH=path)
     commit(project, "Locked")
     release_second(template)
-    assert "has its template's changes" in run("make", "update", cwd=project, PATH=path)
+    assert "has its template's changes" in task(project, "update")
     assert run("git", "ls-files", "-u", cwd=project) == ""
     assert (project / "NEWS.md").read_text() == "# News of Mine\n"
     assert "max_iter=5_000" in (project / "src/mine/pipeline.py").read_text()
