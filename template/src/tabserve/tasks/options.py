@@ -71,26 +71,26 @@ def parser(name: str) -> Parser:
 
 
 def _model(tasks: Tasks) -> None:
-    contract = tasks.add("model", "contract", "infer contract.yaml from a table: CSV, Parquet, Excel or JSON lines")
+    contract = tasks.add("model", "contract", "infer contract.yaml from a table: CSV, Parquet, Excel or JSON Lines")
     contract.add_argument(
-        "data", nargs="?", metavar="DATA", help="file or address; default: as in contract.yaml, else in config.toml"
+        "data", nargs="?", metavar="DATA", help="file or URL; default: from contract.yaml, else from config.toml"
     )
-    contract.add_argument("--target", help="the column to predict; a prompt in a terminal when left out")
-    contract.add_argument("--task", choices=("classification", "regression"), help="default: decided from the target")
+    contract.add_argument("--target", help="the column to predict; if omitted, a terminal prompts for it")
+    contract.add_argument("--task", choices=("classification", "regression"), help="default: inferred from the target")
     contract.add_argument(
-        "--write", action="store_true", help="replace a contract.yaml that has the same target or was edited"
+        "--write", action="store_true", help="replace contract.yaml even if it was edited or has the same target"
     )
 
-    train = tasks.add("model", "train", "train, evaluate and export model/model.onnx")
-    train.add_argument("--data", help="file or address; default: the one that contract.yaml names")
+    train = tasks.add("model", "train", "train and evaluate the model, export it to model/model.onnx")
+    train.add_argument("--data", help="file or URL; default: from contract.yaml")
     train.add_argument("--seed", type=int, help="default: [train] seed in config.toml")
 
-    check = tasks.add("model", "check-data", "compare a table with the contract and the training data of the model")
-    check.add_argument("data", metavar="DATA", help="the file or address to check")
+    check = tasks.add("model", "check-data", "compare a table with the contract and the training data")
+    check.add_argument("data", metavar="DATA", help="the file or URL to check")
     check.add_argument("--report", type=Path, help="default: [check] report in config.toml")
 
-    predict = tasks.add("model", "predict", "score a table into a CSV or Parquet file")
-    predict.add_argument("data", metavar="DATA", help="the file or address to score")
+    predict = tasks.add("model", "predict", "score a table and write a CSV or Parquet file")
+    predict.add_argument("data", metavar="DATA", help="the file or URL to score")
     predict.add_argument("out", metavar="OUT", type=Path, help="the file to write, .csv or .parquet")
 
     serve = tasks.add("model", "serve", "serve the model over HTTP")
@@ -101,63 +101,63 @@ def _model(tasks: Tasks) -> None:
 def _image(tasks: Tasks) -> None:
     images = {
         "image": "build the server's image",
-        "jobs-image": "build the image for jobs in a cluster: training, batch scoring",
+        "jobs-image": "build the image for cluster jobs: training, batch scoring",
         "run": "run the image in a container",
-        "size": "load the image, propose resource requests, limits and the autoscaler's target",
-        "push": "push the image, by commit and by version",
-        "push-jobs": "push the image for jobs",
+        "size": "load-test the image, propose requests, limits and the autoscaling target",
+        "push": "push the image, tagged with the commit and the version",
+        "push-jobs": "push the image for cluster jobs",
     }
     for name, what in images.items():
         task = tasks.add("image", name, what, "image")
         task.add_argument("--image", metavar="NAME", help="registry/name:tag; default: by commit and model")
         if name == "run":
-            task.add_argument("--port", type=int, help="of this machine; default: [serve] port in config.toml")
+            task.add_argument("--port", type=int, help="port on this machine; default: [serve] port in config.toml")
         if name == "size":
             _size(task)
     for name, what in {
         "ps": "show the container",
-        "stop": "stop the container; requests in flight are finished",
+        "stop": "stop the container after it finishes the requests in flight",
         "rm": "remove the container",
     }.items():
         tasks.add("image", name, what, "image")
 
 
 def _size(task: Parser) -> None:
-    task.add_argument("--rps", metavar="N", help="requests/s that one pod should serve; default: as many as it can")
+    task.add_argument("--rps", metavar="N", help="requests/s that one pod should serve; default: its maximum")
     task.add_argument("--write", action="store_true", help="write the proposal to k8s/")
-    task.add_argument("--seconds", metavar="N", help="duration of each load")
-    task.add_argument("--cpus", metavar="N", help="CPU limit during the load; default: that of k8s/deployment.yaml")
-    task.add_argument("--memory", metavar="N", help="memory limit during the load; default: that of the same file")
+    task.add_argument("--seconds", metavar="N", help="duration of each load test")
+    task.add_argument("--cpus", metavar="N", help="CPU limit for the load test; default: from k8s/deployment.yaml")
+    task.add_argument("--memory", metavar="N", help="memory limit for the load test; default: from k8s/deployment.yaml")
 
 
 def _cluster(tasks: Tasks) -> None:
     check = tasks.add("cluster", "check-k8s", "check the manifests against each other and the application", "cluster")
-    check.add_argument("piped", nargs="?", choices=("-",), help="what kustomize built, on standard input")
+    check.add_argument("piped", nargs="?", choices=("-",), help="read the output of kustomize from standard input")
 
-    tasks.add("cluster", "cluster", "make a cluster on this machine: kind, a registry, metrics", "cluster")
+    tasks.add("cluster", "cluster", "create a local cluster with kind, a registry and metrics", "cluster")
 
-    deploy = tasks.add("cluster", "deploy", "apply k8s/ with an image and wait until it serves", "cluster")
+    deploy = tasks.add("cluster", "deploy", "apply k8s/ and wait until the new pods are serving", "cluster")
     deploy.add_argument("--image", metavar="NAME", help="registry/name:tag; default: by commit and model")
-    deploy.add_argument("--render", action="store_true", help="print what would be applied")
+    deploy.add_argument("--render", action="store_true", help="print the manifests without applying them")
     deploy.add_argument("--unchecked", action="store_true", help="skip the checks before applying")
 
     for name, what in {
-        "status": "show what runs",
+        "status": "show what is running",
         "logs": "show the pods' logs",
-        "rollback": "go back to the release before; twice is back again",
-        "undeploy": "remove everything, the namespace and all that is in it among it",
+        "rollback": "return to the previous release; run it again to undo",
+        "undeploy": "remove everything, including the namespace with its claims and secrets",
     }.items():
         tasks.add("cluster", name, what, "cluster")
 
 
 def _development(tasks: Tasks) -> None:
     for name, what in {
-        "setup": "make a git repository where there is none; .venv is made by `uv run`",
-        "test": "run the tests; options of pytest are handed on",
+        "setup": "create a git repository if there is none; `uv run` creates .venv",
+        "test": "run the tests; other options are passed to pytest",
         "lint": "check style, types and manifests",
         "format": "apply automatic fixes and format the code",
-        "hooks": "let git run `lint` before each commit and `test` before each push",
-        "update": "merge template updates; commit first",
-        "clean": "remove caches and builds, but not the model or the environment",
+        "hooks": "run `lint` before each commit and `test` before each push",
+        "update": "merge template updates; commit your work first",
+        "clean": "remove caches and builds, keep the model and the environment",
     }.items():
         tasks.add("development", name, what, "development")
