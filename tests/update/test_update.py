@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests.conftest import PARTS, ROOT, copy, run
+from tests.project.conftest import task
 
 FIRST, SECOND = "1.0.0", "1.1.0"
 
