@@ -81,7 +81,7 @@ def create(destination: Path, answers: Path | None, copier_arguments: Sequence[s
     given = {**(answers_in(answers) if answers else {}), **given_data(copier_arguments)}
     check_names(given)
     say(1, f"render the template into {destination}")
-    render(project, answers, [*copier_arguments, *own_answers(given)])
+    render(project, answers, copier_arguments, [*own_answers(given)])
     check_data(project)
     say(2, "set the project up: git, dependencies")
     task(project, "setup")
@@ -200,7 +200,7 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def render(project: Path, answers: Path | None, copier_arguments: Sequence[str]) -> None:
+def render(project: Path, answers: Path | None, copier_arguments: Sequence[str], own: Sequence[str]) -> None:
     """`copier copy` of this clone; the project remembers where `copier update` finds the template."""
     wanted = wanted_reference(copier_arguments)
     found = origin.source(ROOT, wanted)
@@ -208,7 +208,7 @@ def render(project: Path, answers: Path | None, copier_arguments: Sequence[str])
     given = ["--data-file", str(answers.resolve())] if answers else []
     given += [] if wanted else ["--vcs-ref", found.reference]
     run = subprocess.run(
-        [*command, *given, *copier_arguments, str(ROOT), str(project)], capture_output=True, text=True, cwd=ROOT
+        [*command, *given, *copier_arguments, *own, str(ROOT), str(project)], capture_output=True, text=True, cwd=ROOT
     )
     if run.returncode:
         raise NewProjectError(last_line(run.stderr or run.stdout))
