@@ -200,7 +200,7 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def render(project: Path, answers: Path | None, copier_arguments: Sequence[str], own: Sequence[str]) -> None:
+def render(project: Path, answers: Path | None, copier_arguments: Sequence[str], own: Sequence[str] = ()) -> None:
     """`copier copy` of this clone; the project remembers where `copier update` finds the template."""
     wanted = wanted_reference(copier_arguments)
     found = origin.source(ROOT, wanted)
