@@ -38,7 +38,8 @@ def hooks(arguments: argparse.Namespace, project: Project) -> None:
 
 def update(arguments: argparse.Namespace, project: Project) -> None:
     """`update`: merge template updates."""
-    programs.call(os.environ.get("UV", "uv"), "tool", "run", "copier", "update", "--defaults")
+    uv = os.environ.get("UV", "uv")
+    programs.call(uv, "tool", "run", "--from", "copier", "python", "-m", "copier", "update", "--defaults")
 
 
 def test(arguments: argparse.Namespace, project: Project) -> None:
