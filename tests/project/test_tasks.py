@@ -202,6 +202,17 @@ def test_errors_with_debug_show_the_traceback(prepared: Prepared) -> None:
         assert "tabserve.errors.UserError: none.csv does not exist" in printed
 
 
+NEEDED = {"docker": GROUPS["image"], "kubectl": ["deploy", "status", "logs", "rollback", "undeploy"]}
+
+
+@pytest.mark.parametrize("program", NEEDED)
+def test_a_program_that_is_not_installed_is_named(prepared: Prepared, tmp_path: Path, program: str) -> None:
+    command = str(prepared() / ".venv/bin/loan-offers")
+    for name in NEEDED[program]:
+        printed = run(command, name, cwd=prepared(), code=1, PATH=str(tmp_path))
+        assert printed.endswith(f"error: {program} is not installed, or not on the PATH\n"), name
+
+
 def test_local_mk_adds_targets(prepared: Prepared, tmp_path: Path) -> None:
     project = prepared()
     shutil.copy(project / "Makefile", tmp_path)

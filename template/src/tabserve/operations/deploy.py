@@ -21,6 +21,7 @@ import yaml
 
 from tabserve.errors import UserError
 from tabserve.operations import check as check_k8s
+from tabserve.operations import programs
 from tabserve.operations.diagnosis import Trouble, trouble_of
 from tabserve.operations.manifests import SERVER, Document, at, items, name
 from tabserve.operations.pod_rules import IMAGE
@@ -286,8 +287,13 @@ def logs_of(namespace: str, pod: str, container: str) -> str:
 
 
 def run(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command that gets a text as its input."""
-    return subprocess.run(arguments, input=text, capture_output=True, text=True, timeout=COMMAND_SECONDS)
+    """Run a command that gets a text as its input.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    command = [programs.path_of(arguments[0]), *arguments[1:]]
+    return subprocess.run(command, input=text, capture_output=True, text=True, timeout=COMMAND_SECONDS)
 
 
 def kubectl(*arguments: str) -> str:

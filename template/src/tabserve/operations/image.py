@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tabserve.errors import UserError
 from tabserve.operations import programs
-from tabserve.operations.manifests import SERVER, at, items, read
+from tabserve.operations.manifests import SERVER, items, read
 
 # What is in the server's image besides the model: a change elsewhere, as in k8s/, needs no new image.
 INPUTS = (".dockerignore", "Dockerfile", "config.toml", "pyproject.toml", "src", "uv.lock")
@@ -33,12 +33,10 @@ def repository() -> str:
     Raises:
         UserError: there is none.
     """
-    documents, _ = read([Path("k8s/deployment.yaml")])
-    containers = [
-        each for document in documents for each in items(at(document, "spec", "template", "spec", "containers"))
-    ]
-    if found := next((each["image"] for each in containers if each.get("name") == SERVER and each.get("image")), None):
-        return untagged(found)
+    for document in read([Path("k8s/deployment.yaml")])[0]:
+        for container in items(document, "spec", "template", "spec", "containers"):
+            if container.get("name") == SERVER and container.get("image"):
+                return untagged(str(container["image"]))
     raise UserError(f"k8s/deployment.yaml has no image in its container {SERVER!r}: write registry/name:tag there")
 
 

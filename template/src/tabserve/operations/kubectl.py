@@ -27,7 +27,7 @@ def show() -> None:
     Raises:
         UserError: there is no cluster.
     """
-    connect()
+    reachable()
     programs.call("kubectl", *namespace(), "get", KINDS)
 
 
@@ -37,7 +37,7 @@ def show_logs() -> None:
     Raises:
         UserError: there is no cluster.
     """
-    connect()
+    reachable()
     for pod in programs.output("kubectl", *namespace(), "get", "pods", "--output", "name").split():
         lines = programs.output("kubectl", *namespace(), "logs", pod, "--prefix", "--tail", LOG_LINES)
         print(lines or f"{pod} has no logs yet", flush=True)
@@ -49,18 +49,8 @@ def delete() -> None:
     Raises:
         UserError: there is no cluster.
     """
-    connect()
-    programs.call("kubectl", "delete", "--ignore-not-found", "--kustomize", "k8s")
-
-
-def connect() -> None:
-    """Make sure that kubectl is there and reaches a cluster.
-
-    Raises:
-        UserError: it is not, or does not.
-    """
-    programs.path_of("kubectl")
     reachable()
+    programs.call("kubectl", "delete", "--ignore-not-found", "--kustomize", "k8s")
 
 
 def make_cluster(name: str) -> None:

@@ -142,10 +142,10 @@ class Process:
         self.loop = asyncio.get_running_loop()
         server = self._server()
         serving = asyncio.create_task(server.serve())
-        stopping = asyncio.create_task(self._drain())
-        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        draining = asyncio.create_task(self._drain())
+        await asyncio.wait({serving, draining}, return_when=asyncio.FIRST_COMPLETED)
         if serving.done():
-            stopping.cancel()
+            draining.cancel()
             raise UserError("the application does not start: the log says why") from serving.exception()
         server.stop()  # type: ignore[no-untyped-call]
         cut = asyncio.create_task(self.cut.wait())

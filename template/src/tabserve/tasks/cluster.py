@@ -16,7 +16,11 @@ from tabserve.tasks.image import name
 
 def check_k8s(arguments: argparse.Namespace, project: Project) -> None:
     """`check-k8s`: check `k8s/`, or with `-` what kustomize made of it, against the application."""
-    if code := check.run(arguments.piped == "-", paths(project)):
+    _check(project, arguments.piped == "-")
+
+
+def _check(project: Project, piped: bool = False) -> None:
+    if code := check.run(piped, paths(project)):
         raise SystemExit(code)
 
 
@@ -38,8 +42,7 @@ def deploy(arguments: argparse.Namespace, project: Project) -> None:
             print(yaml.safe_dump_all(documents, sort_keys=False), end="")
             return
         if not arguments.unchecked:
-            arguments.piped = None
-            check_k8s(arguments, project)
+            _check(project)
             deploying.check(documents, paths(project))
         deploying.deploy(documents)
 

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
-GROUPS = ("model", "image", "cluster", "development")
-
 
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, and whose help lists the tasks by group.
@@ -42,12 +40,12 @@ class Tasks:
     def __init__(self, top: Parser) -> None:
         self.top, self.parsers = top, top.add_subparsers(required=True, metavar="TASK", help=argparse.SUPPRESS)
 
-    def add(self, group: str, name: str, what: str, module: str = "") -> Parser:
-        """Add a task: a function of a module of this package, by default a module of the same name."""
+    def add(self, group: str, name: str, what: str) -> Parser:
+        """Add a task: a function of the group's module, or of its own in the group of the model."""
         self.top.groups.setdefault(group, []).append((name, what))
         function = name.replace("-", "_")
         task: Parser = self.parsers.add_parser(name, description=f"{what[0].upper()}{what[1:]}.")
-        task.set_defaults(module=module or function, function=function)
+        task.set_defaults(module=function if group == "model" else group, function=function)
         return task
 
 
@@ -108,7 +106,7 @@ def _image(tasks: Tasks) -> None:
         "push-jobs": "push the image for cluster jobs",
     }
     for name, what in images.items():
-        task = tasks.add("image", name, what, "image")
+        task = tasks.add("image", name, what)
         task.add_argument("--image", metavar="NAME", help="registry/name:tag; default: by commit and model")
         if name == "run":
             task.add_argument("--port", type=int, help="port on this machine; default: [serve] port in config.toml")
@@ -119,7 +117,7 @@ def _image(tasks: Tasks) -> None:
         "stop": "stop the container after it finishes the requests in flight",
         "rm": "remove the container",
     }.items():
-        tasks.add("image", name, what, "image")
+        tasks.add("image", name, what)
 
 
 def _size(task: Parser) -> None:
@@ -131,12 +129,12 @@ def _size(task: Parser) -> None:
 
 
 def _cluster(tasks: Tasks) -> None:
-    check = tasks.add("cluster", "check-k8s", "check the manifests against each other and the application", "cluster")
+    check = tasks.add("cluster", "check-k8s", "check the manifests against each other and the application")
     check.add_argument("piped", nargs="?", choices=("-",), help="read the output of kustomize from standard input")
 
-    tasks.add("cluster", "cluster", "create a local cluster with kind, a registry and metrics", "cluster")
+    tasks.add("cluster", "cluster", "create a local cluster with kind, a registry and metrics")
 
-    deploy = tasks.add("cluster", "deploy", "apply k8s/ and wait until the new pods are serving", "cluster")
+    deploy = tasks.add("cluster", "deploy", "apply k8s/ and wait until the new pods are serving")
     deploy.add_argument("--image", metavar="NAME", help="registry/name:tag; default: by commit and model")
     deploy.add_argument("--render", action="store_true", help="print the manifests without applying them")
     deploy.add_argument("--unchecked", action="store_true", help="skip the checks before applying")
@@ -147,7 +145,7 @@ def _cluster(tasks: Tasks) -> None:
         "rollback": "return to the previous release; run it again to undo",
         "undeploy": "remove everything, including the namespace with its claims and secrets",
     }.items():
-        tasks.add("cluster", name, what, "cluster")
+        tasks.add("cluster", name, what)
 
 
 def _development(tasks: Tasks) -> None:
@@ -160,4 +158,4 @@ def _development(tasks: Tasks) -> None:
         "update": "merge template updates; commit your work first",
         "clean": "remove caches and builds, keep the model and the environment",
     }.items():
-        tasks.add("development", name, what, "development")
+        tasks.add("development", name, what)
