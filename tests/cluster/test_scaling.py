@@ -10,12 +10,13 @@ from tests.cluster.load import steady_load
 
 QUICK = {
     "spec": {
+        "maxReplicas": 4,
         "behavior": {
             "scaleDown": {
                 "stabilizationWindowSeconds": 5,
                 "policies": [{"type": "Pods", "value": 1, "periodSeconds": 5}],
             }
-        }
+        },
     }
 }
 
@@ -36,7 +37,11 @@ def test_load_brings_pods_and_its_end_takes_them_away(deployed: Deployed) -> Non
     wait_for_replicas(deployed, 2, 150)
     deployed.kubectl("patch", "hpa", NAME, "--type", "merge", "--patch", json.dumps(QUICK))
     rows = json.dumps([json.loads(deployed.row)] * 200).encode()
-    with steady_load(deployed.url, deployed.row, threads=1, pause=0.1):
-        with steady_load(deployed.url, rows, threads=4, pause=0):
-            wait_for_replicas(deployed, 4, 150)
-        wait_for_replicas(deployed, 2, 200)
+    try:
+        with steady_load(deployed.url, deployed.row, threads=1, pause=0.1):
+            with steady_load(deployed.url, rows, threads=4, pause=0):
+                wait_for_replicas(deployed, 4, 150)
+            wait_for_replicas(deployed, 2, 200)
+    finally:
+        deployed.kubectl("apply", "--kustomize", "k8s")
+        settled(deployed)
