@@ -16,6 +16,7 @@ from pathlib import Path
 TEMPLATE = Path(__file__).resolve().parents[1] / "template"
 RUFF = Path(sys.executable).with_name("ruff")
 CONTROL = re.compile(r"\{%")
+JINJA = re.compile(r"\{[{%]")
 VALUE = re.compile(r"\{\{ (\w+) \}\}")
 PLAIN_KINDS = (".py", ".yaml", ".yml")
 
@@ -47,7 +48,7 @@ def control_lines() -> Iterator[str]:
 def needless_suffixes() -> Iterator[str]:
     """Files that are named .jinja and hold no Jinja."""
     for path in files():
-        if path.suffix == ".jinja" and "{{" not in path.read_text(encoding="utf-8"):
+        if path.suffix == ".jinja" and not JINJA.search(path.read_text(encoding="utf-8")):
             yield f"{path}: named .jinja without any Jinja in it: take the suffix away"
 
 

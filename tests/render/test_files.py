@@ -175,6 +175,7 @@ def test_licenses(render: Render) -> None:
     for name, text in first.items():
         license = (render(license=name) / "LICENSE").read_text()
         assert text in license
+        assert license == license.strip("\n") + "\n" or name == "Apache-2.0"
         assert name == "Apache-2.0" or "Loan Offers team" in license
 
 

@@ -11,8 +11,6 @@ before any module of this package can import it. OpenMP threads that spin while 
 from each other on a busy machine.
 """
 
-from __future__ import annotations
-
 import os
 
 TYPE_CHECKING = False  # as typing has it; nothing slow is imported before the command line handles signals
@@ -23,7 +21,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
-def load(path: str | os.PathLike[str], threads: int = 1) -> Model:
+def load(path: str | os.PathLike[str], threads: int = 1) -> "Model":
     """Load a model file; `predict(rows)` of what it returns takes rows as the API does.
 
     Args:

@@ -1,7 +1,5 @@
 """The command line. A task's module is imported when it runs: `serve` works without a training library."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

@@ -1,7 +1,5 @@
 """The one error that users see."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 

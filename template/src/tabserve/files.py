@@ -1,7 +1,5 @@
 """Atomic writes, and temporary files of this process."""
 
-from __future__ import annotations
-
 import atexit
 import errno
 import functools

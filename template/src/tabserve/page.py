@@ -1,7 +1,5 @@
 """HTML pages that are one file: styles and SVG plots are inside, nothing is loaded from elsewhere."""
 
-from __future__ import annotations
-
 import base64
 import html
 import io

@@ -1,7 +1,5 @@
 """Import the objects that a project names by reference, `package.module:name`, and explain what is wrong with them."""
 
-from __future__ import annotations
-
 import importlib.util
 import pkgutil
 import traceback

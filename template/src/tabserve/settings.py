@@ -4,8 +4,6 @@
 What is secret, `SERVE_API_KEY`, comes from the environment or from `/run/secrets/serve_api_key`, never from the file.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import tomllib

@@ -4,11 +4,9 @@
 into the model file. Everything that touches data follows it.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Container
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
 
@@ -63,7 +61,7 @@ class Column(BaseModel):
     reason: str = ""
 
     @model_validator(mode="after")
-    def _consistent(self) -> Column:
+    def _consistent(self) -> Self:
         if problem := _column_problem(self):
             raise ValueError(problem)
         return self
@@ -90,7 +88,7 @@ class Contract(BaseModel):
     columns: dict[str, Column]
 
     @model_validator(mode="after")
-    def _consistent(self) -> Contract:
+    def _consistent(self) -> Self:
         if problem := _contract_problem(self):
             raise ValueError(problem)
         return self

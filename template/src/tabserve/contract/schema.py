@@ -1,7 +1,5 @@
 """The request schema of a contract: typed rows for the API, OpenAPI and batch scoring."""
 
-from __future__ import annotations
-
 import datetime as dt
 import functools
 import operator

@@ -1,7 +1,5 @@
 """Infer the contract of a feature: the first type that fits all its values, and the reason."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Detect the format of a column of text: numbers with units and thousands, dates and times."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import polars as pl

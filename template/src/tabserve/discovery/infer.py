@@ -1,7 +1,5 @@
 """Infer a data contract from a table: a role and a type for each column, and the reason for each choice."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 

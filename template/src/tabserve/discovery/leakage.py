@@ -1,7 +1,5 @@
 """Find columns that alone predict the target perfectly: they may leak it."""
 
-from __future__ import annotations
-
 import warnings
 from typing import Any
 

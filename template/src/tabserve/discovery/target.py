@@ -1,7 +1,5 @@
 """Infer the task and the classes from the target column."""
 
-from __future__ import annotations
-
 import re
 
 import polars as pl

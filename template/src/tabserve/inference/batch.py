@@ -6,8 +6,6 @@ The file is read, checked and scored in batches, so memory stays flat. A row is 
 same prediction.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ Metadata (JSON in ONNX `metadata_props`): `contract`, `version`, `metrics`, `ver
 Only onnxruntime, numpy and pydantic are needed to read it.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -5,8 +5,6 @@
 The file is read in batches, so memory stays flat.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """The distribution of a column, and the distance between two distributions."""
 
-from __future__ import annotations
-
 import datetime as dt
 from collections.abc import Mapping
 from typing import Any

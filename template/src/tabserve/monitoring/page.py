@@ -1,7 +1,5 @@
 """The report of a checked file as one HTML page."""
 
-from __future__ import annotations
-
 import html
 
 import numpy as np

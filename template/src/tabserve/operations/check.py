@@ -4,8 +4,6 @@ It reads `k8s/*.yaml`, and with them what each component in `k8s/components/` ad
 made of all, from standard input.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator
 from pathlib import Path

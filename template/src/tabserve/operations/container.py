@@ -4,8 +4,6 @@ The two share a network that nobody else is in, so no port is published, and nei
 network is measured. The use of CPU and memory is what the engine reads from the control group.
 """
 
-from __future__ import annotations
-
 import http.client
 import json
 import signal
@@ -72,7 +70,7 @@ def limit_options(cpu: float | None, memory: float) -> list[str]:
 
 
 @contextmanager
-def running(image: str, options: list[str], limits: tuple[float | None, float], port: int) -> Iterator[Server]:
+def running(image: str, options: list[str], limits: tuple[float | None, float], port: int) -> Iterator["Server"]:
     """A server that is ready.
 
     Raises:

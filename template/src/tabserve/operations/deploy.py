@@ -6,8 +6,6 @@ The image is pinned to its digest where this machine has pushed it, so that
 a tag that moved is a new release, and one that did not is none.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

@@ -1,7 +1,5 @@
 """Why pods do not become ready: from what Kubernetes says to what is wrong and how to fix it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

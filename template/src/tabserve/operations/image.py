@@ -1,7 +1,5 @@
 """The images of the server and of jobs: their names, and what is done with Docker."""
 
-from __future__ import annotations
-
 import json
 import re
 import tomllib

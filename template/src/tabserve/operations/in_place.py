@@ -1,7 +1,5 @@
 """Values of a YAML file, changed in place: comments, types, line ends and layout stay as they are."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 

@@ -1,7 +1,5 @@
 """The cluster that kubectl is set up for: what runs there, its logs, its end; and a cluster on this machine."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from tabserve.operations import programs

@@ -1,7 +1,5 @@
 """Rules across documents: names, namespaces, selectors, references, ports."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from typing import Any

@@ -4,8 +4,6 @@ It reads commands, one JSON object a line, and answers each with one. It needs t
 has nothing else. Connections stay open, and bytes are all that is made of HTTP: no client in Python is quick enough.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import math

@@ -1,7 +1,5 @@
 """Kubernetes manifests as plain data: reading them, and finding the pod templates in them."""
 
-from __future__ import annotations
-
 import re
 import sys
 from collections import Counter

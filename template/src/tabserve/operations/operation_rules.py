@@ -1,7 +1,5 @@
 """Rules for what runs: settings, stopping, rollouts, jobs, scaling."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping
 

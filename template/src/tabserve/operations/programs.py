@@ -1,7 +1,5 @@
 """Programs that tasks call: git, docker, kubectl and the tools of development."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 

@@ -1,7 +1,5 @@
 """What Kubernetes' own schemas say about each document: unknown kinds and fields, missing fields, wrong types."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any

@@ -6,8 +6,6 @@ It takes about a minute. `--write` puts the proposal into k8s/deployment.yaml an
 holds for this machine's cores: measure on one like those of the cluster.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import math

@@ -4,8 +4,6 @@ The *peak* is the load that one pod still serves well. The *target* is the load 
 peak, because new pods take their time and Kubernetes ignores the first 10 % above a target.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ It becomes ready when the model file is loaded and has made a first prediction. 
 OpenAPI and every check come from the contract inside that file.
 """
 
-from __future__ import annotations
-
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence

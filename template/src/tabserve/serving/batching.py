@@ -5,8 +5,6 @@ this one. What takes longer runs in a thread of its own, in batches that take fr
 thread becomes free. That queue is bounded by the time it would take.
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections import deque

@@ -1,7 +1,5 @@
 """Request bodies: none larger than a limit, and all that are held at once no larger than a few of the largest."""
 
-from __future__ import annotations
-
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope
 

@@ -1,7 +1,5 @@
 """Error responses for prediction requests."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

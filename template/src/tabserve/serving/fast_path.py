@@ -5,8 +5,6 @@ of the whole application as well. It steps aside where FastAPI's path may answer
 what goes wrong is raised there: FastAPI's route answers all errors.
 """
 
-from __future__ import annotations
-
 import logging
 import secrets
 from collections.abc import Awaitable, Callable

@@ -1,7 +1,5 @@
 """What the server says about itself: JSON logs with a request id, and Prometheus metrics."""
 
-from __future__ import annotations
-
 import asyncio
 import datetime as dt
 import io

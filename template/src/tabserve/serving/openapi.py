@@ -1,7 +1,5 @@
 """What OpenAPI says about the API: the shapes of its answers, and the contract's request schema with an example."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 from pydantic import BaseModel, TypeAdapter

@@ -1,7 +1,5 @@
 """From the bytes of a request to the rows of its answer."""
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import dataclass
 from functools import partial

@@ -3,8 +3,6 @@
 make serve PORT=8080
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import math

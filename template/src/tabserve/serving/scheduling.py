@@ -1,7 +1,5 @@
 """Scheduling: bodies are read in slices of time, and rejections are sent one at a time."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 import time

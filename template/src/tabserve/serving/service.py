@@ -1,7 +1,5 @@
 """What answers prediction requests: the model, the room for bodies, counters and logs."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import logging

@@ -3,8 +3,6 @@
 Training, batch scoring and the inference of a contract read the same value from the same cell.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import polars as pl

@@ -1,7 +1,5 @@
 """Convert tables to plain CSV files in UTF-8, or to Parquet files, in the temporary folder."""
 
-from __future__ import annotations
-
 import codecs
 import io
 import re

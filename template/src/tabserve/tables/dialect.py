@@ -1,7 +1,5 @@
 """Detect the dialect of a CSV file: its separator, its header, and the names of the columns."""
 
-from __future__ import annotations
-
 import csv
 import io
 import re

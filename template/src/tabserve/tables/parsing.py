@@ -3,8 +3,6 @@
 Each function parses text, or converts values that have a type already, and gives null for what it cannot parse.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection
 
 import polars as pl

@@ -3,8 +3,6 @@
 All cells of a CSV are text until they are cast (`casting.py`), so that a postcode keeps its leading zero.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Iterator, Sequence

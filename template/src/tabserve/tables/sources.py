@@ -4,8 +4,6 @@ Plain files are read where they are. All others (addresses, gzip, Excel, JSON li
 block by block into a folder that is deleted when the process ends.
 """
 
-from __future__ import annotations
-
 import codecs
 import functools
 import os

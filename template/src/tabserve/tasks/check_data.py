@@ -1,7 +1,5 @@
 """`check-data`: what a file breaks of the contract, and what has drifted."""
 
-from __future__ import annotations
-
 import argparse
 
 from tabserve import console, settings

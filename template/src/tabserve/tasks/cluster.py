@@ -1,7 +1,5 @@
 """The tasks of the cluster that kubectl is set up for."""
 
-from __future__ import annotations
-
 import argparse
 
 import yaml

@@ -1,7 +1,5 @@
 """`contract`: infer the data contract from a table, and write it where that loses nothing."""
 
-from __future__ import annotations
-
 import argparse
 
 from tabserve import console, files, settings

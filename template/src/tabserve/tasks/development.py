@@ -1,7 +1,5 @@
 """The tasks of development: set up, tests, lint, format, updates of the template."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import shutil

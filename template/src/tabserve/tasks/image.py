@@ -1,7 +1,5 @@
 """The tasks of images and containers."""
 
-from __future__ import annotations
-
 import argparse
 
 from tabserve import settings

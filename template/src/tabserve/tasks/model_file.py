@@ -1,7 +1,5 @@
 """The model file that tasks need: whether it is there, and whether it is older than what it was trained from."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from tabserve.project import Project

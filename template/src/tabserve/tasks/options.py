@@ -1,7 +1,5 @@
 """The tasks and their options."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`predict`: score a table into a file."""
 
-from __future__ import annotations
-
 import argparse
 
 from tabserve import console, settings

@@ -1,7 +1,5 @@
 """`serve`: run the server until it is stopped."""
 
-from __future__ import annotations
-
 import argparse
 import gc
 from functools import partial

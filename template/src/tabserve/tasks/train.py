@@ -1,7 +1,5 @@
 """`train`: learn, check, and write the model and its report."""
 
-from __future__ import annotations
-
 import argparse
 
 from tabserve import console, settings

@@ -1,7 +1,5 @@
 """ONNX converters for estimators that skl2onnx lacks, or converts incorrectly."""
 
-from __future__ import annotations
-
 import copy
 import re
 import sys

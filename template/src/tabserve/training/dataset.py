@@ -1,10 +1,8 @@
 """Load the rows for training: read, cast, encode, and split into training and evaluation."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
@@ -32,10 +30,10 @@ class Table:
     target: NDArray[Any]  # class positions (int64) or values (float64), shape (rows,)
     keys: NDArray[Any] | None = None  # what the contract splits by, shape (rows,)
 
-    def at(self, rows: Rows) -> Table:
+    def at(self, rows: Rows) -> Self:
         """Some of the rows."""
         keys = None if self.keys is None else self.keys[rows]
-        return Table(self.rows[rows.tolist()], self.matrix[rows], self.target[rows], keys)
+        return type(self)(self.rows[rows.tolist()], self.matrix[rows], self.target[rows], keys)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """Scores on held-out rows, with the names of scikit-learn."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

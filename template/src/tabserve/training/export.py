@@ -1,7 +1,5 @@
 """Export a fitted pipeline: ONNX conversion, the parity gate, metadata."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """The training report: `reports/metrics.json`, `reports/holdout.csv` and `reports/report.html` with its plots."""
 
-from __future__ import annotations
-
 import functools
 import json
 from collections.abc import Mapping, Sequence

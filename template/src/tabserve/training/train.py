@@ -5,8 +5,6 @@
 The steps are: split, fit, evaluate, export, compare (the parity gate), and only then write.
 """
 
-from __future__ import annotations
-
 import inspect
 import json
 import os
