@@ -97,7 +97,7 @@ def test_a_server_that_never_becomes_ready_says_why(without_model: str, sized: P
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_takes_the_containers_away(image: str, sized: Path, number: signal.Signals) -> None:
-    command = [".venv/bin/python", "-m", "tabserve.operations.size", image, "--write"]
+    command = [".venv/bin/image-tests", "size", "--image", image, "--write"]
     path = {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
     # A shell's background job, as these tests may be, ignores SIGINT, and so would its children.
     options: dict[str, Any] = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), "text": True}

@@ -27,18 +27,22 @@ def writable(path: Path) -> Iterator[None]:
 def write_atomically(contents: Mapping[Path, bytes]) -> None:
     """Write all files beside their paths, then rename them: readers see old files or new ones, never half of one.
 
-    Nothing is renamed before everything is written, so a full disk changes nothing. Raises `UserError`.
+    Nothing is renamed before everything is written, so a full disk changes nothing. Files keep their modes, and links
+    stay links. Raises `UserError`.
     """
     with ExitStack() as cleanup:
         written = {}
-        for path, content in contents.items():
-            with writable(path):
+        for link, content in contents.items():
+            path = link.resolve()
+            with writable(link):
                 if path.is_dir():
                     raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
                 path.parent.mkdir(parents=True, exist_ok=True)
                 folder = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.")
                 written[path] = Path(cleanup.enter_context(folder)) / path.name
                 _write_to_disk(written[path], content)
+                if path.exists():
+                    shutil.copymode(path, written[path])
         for path, complete in written.items():
             with writable(path):
                 complete.replace(path)

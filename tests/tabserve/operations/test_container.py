@@ -42,8 +42,7 @@ def test_what_docker_says_is_one_line() -> None:
     assert container.field_of("<html>", "detail") == "<html>"
 
 
-def test_an_engine_elsewhere_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = subprocess.CompletedProcess(["docker"], 0, "ssh://elsewhere\n", "")
-    monkeypatch.setattr(container, "docker", lambda *_: told)
-    with pytest.raises(UserError, match="docker talks to ssh://elsewhere"):
-        container.local_engine()
+def test_an_engine_that_says_nothing_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(container, "engine", lambda path: "no such container")
+    with subprocess.Popen(["true"], text=True) as load, pytest.raises(UserError, match=r"uses: no such container$"):
+        container.Server("gone", 0, 0, load).use()

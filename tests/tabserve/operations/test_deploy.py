@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tabserve.errors import UserError
-from tabserve.operations import deploy
+from tabserve.operations import deploy, programs
 from tabserve.operations.deploy import progress_of, release, with_image
 from tabserve.operations.manifests import Document
 from tests.tabserve.operations.documents import of, put, server
@@ -122,6 +122,6 @@ def test_logs_are_those_of_this_run_or_of_the_one_before(
         printed, code = next(answers[arguments[-1]], last[arguments[-1]])
         return subprocess.CompletedProcess(arguments, code, "" if code else printed, printed if code else "")
 
-    monkeypatch.setattr(deploy, "run", run)
+    monkeypatch.setattr(programs, "run", run)
     monkeypatch.setattr(deploy, "POLL_SECONDS", 0)
     assert deploy.logs_of("ours", "new", "fetch") == ("cannot fetch" if shown else "")

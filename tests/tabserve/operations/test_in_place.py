@@ -9,7 +9,7 @@ import pytest
 from tabserve.errors import UserError
 from tabserve.operations import in_place, size
 from tabserve.operations.in_place import Place
-from tabserve.operations.sizing import MEBI, Sizes
+from tabserve.operations.sizing import MEBI, Sizes, texts
 
 NEW = Sizes(0.123, 1.23, 77 * MEBI, 66)
 CHANGED = ["cpu: 123m", "memory: 77Mi", 'cpu: "1230m"', "memory: 77Mi"]
@@ -23,7 +23,7 @@ def changed_lines(before: str, after: str) -> list[str]:
 def written(text: str, path: Path = size.DEPLOYMENT) -> str:
     """The text of a manifest with the new sizes in it."""
     path.write_bytes(text.encode())
-    return size.written(NEW)[path]
+    return size.written(texts(NEW))[path].decode()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,11 +11,12 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from tabserve.errors import UserError
+from tabserve import cli
 from tabserve.operations import check, container, load, size
 from tabserve.operations.container import Server, Use
 from tabserve.operations.manifests import SERVER
-from tabserve.operations.sizing import MEBI, Sizes
+from tabserve.operations.sizing import MEBI, Sizes, texts
+from tabserve.project import Project
 from tests.tabserve.operations.documents import PATHS
 from tests.tabserve.operations.small_server import reply, serving
 from tests.tabserve.operations.test_in_place import changed_lines
@@ -24,15 +24,17 @@ from tests.tabserve.operations.test_in_place import changed_lines
 ROW = {"age": 57}
 
 
-def test_the_container_is_like_the_pod(project: Path) -> None:
+def sized(*arguments: str) -> int:
+    """The exit code of the task, with the image that is called so."""
+    project = Project("test", pipelines="none:none", features="none:none", application="none:none")
+    return cli.main(project, ["size", "--image", "image", *arguments])
+
+
+def test_the_container_has_the_settings_and_limits_of_the_pod(project: Path) -> None:
     found = size.plan_of(None, None)
-    options = " ".join(found.options)
-    for wanted in ("--read-only", "--cap-drop ALL", "--security-opt no-new-privileges", "--tmpfs /tmp"):
-        assert wanted in options
-    assert "--user 10001:10001" in options
-    assert "--network none" in options
-    assert f"--env SERVE_PORT={found.port}" in options
-    assert found.limits == found.now
+    assert found.settings["SERVE_PORT"] == str(found.port)
+    assert found.limits == found.now == Sizes(0.25, 1.0, 256 * MEBI, 80)
+    assert size.plan_of(2.0, 64 * MEBI).limits == Sizes(0.25, 2.0, 64 * MEBI, 80)
 
 
 class Fake(Server):
@@ -68,7 +70,7 @@ def measurable(quick: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         @contextmanager
         def running(*_: object) -> Iterator[Server]:
             with subprocess.Popen(["true"], text=True) as ended:
-                yield Fake("name", "", (1.0, 256 * MEBI), port, ended, 0.5, 60 * MEBI)
+                yield Fake("name", 256 * MEBI, port, ended, 0.5, 60 * MEBI)
 
         monkeypatch.setattr(container, "running", running)
         yield quick
@@ -91,7 +93,7 @@ SCALED = {"cpu": lambda: None, "memory": scale_by_memory, "none": size.AUTOSCALE
 def test_it_proposes_and_writes_nothing(measurable: Path, measure: str, capsys: pytest.CaptureFixture[str]) -> None:
     SCALED[measure]()
     before = contents(measurable)
-    assert size.main(["image", "--seconds", "0.05"]) == 0
+    assert sized("--seconds", "0.05") == 0
     printed = capsys.readouterr().out
     assert contents(measurable) == before
     for text in ("1 connection ", "30% of saturation", "90% of saturation", "4 x lists of 10 rows", "requests.cpu"):
@@ -106,7 +108,7 @@ def test_what_is_written_is_what_was_proposed(
 ) -> None:
     SCALED[measure]()
     before = contents(measurable)
-    assert size.main(["image", "--seconds", "0.05", "--write"]) == 0
+    assert sized("--seconds", "0.05", "--write") == 0
     printed = capsys.readouterr().out
     after = contents(measurable)
     differing = {Path(name).name for name in before if before[name] != after[name]}
@@ -121,13 +123,13 @@ def test_what_is_written_is_what_was_proposed(
 
 def test_a_load_that_one_pod_does_not_carry_is_refused(measurable: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = contents(measurable)
-    assert size.main(["image", "--seconds", "0.05", "--rps", "100000", "--write"]) == 1
+    assert sized("--seconds", "0.05", "--rps", "100000", "--write") == 1
     assert "error: one pod does not carry 100,000 requests/s and 25% more" in capsys.readouterr().err
     assert contents(measurable) == before
 
 
 def test_a_load_that_is_asked_for_is_proposed_for(measurable: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code = size.main(["image", "--seconds", "0.2", "--rps", "40"])
+    code = sized("--seconds", "0.2", "--rps", "40")
     printed = capsys.readouterr()
     if code:  # a machine that is too busy may disturb even this
         assert "error: one pod does not carry 40 requests/s" in printed.err
@@ -147,7 +149,7 @@ BAD: dict[str, tuple[list[str], str]] = {
 def test_amounts_that_are_none_are_refused(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert size.main(["image", *arguments]) == 1
+    assert sized(*arguments) == 1
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.startswith(f"error: {message}")
@@ -186,7 +188,7 @@ def test_odd_manifests_are_refused_before_anything_is_loaded(
     quick: Path, change: Callable[[str], str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     size.DEPLOYMENT.write_text(change(size.DEPLOYMENT.read_text()))
-    assert size.main(["image"]) == 1
+    assert sized() == 1
     error = capsys.readouterr().err
     assert error.startswith(f"error: k8s/deployment.yaml: {message}")
     assert error.count("\n") == 1
@@ -194,7 +196,7 @@ def test_odd_manifests_are_refused_before_anything_is_loaded(
 
 def test_an_autoscaler_without_a_target_is_refused(quick: Path, capsys: pytest.CaptureFixture[str]) -> None:
     size.AUTOSCALE.write_text(size.AUTOSCALE.read_text().replace("averageUtilization", "averageValue"))
-    assert size.main(["image"]) == 1
+    assert sized() == 1
     assert capsys.readouterr().err == ("error: k8s/autoscale.yaml: no metric of a resource has an averageUtilization\n")
 
 
@@ -210,7 +212,7 @@ def anchored(text: str) -> str:
 def test_nothing_is_written_where_one_file_cannot_be(measurable: Path, capsys: pytest.CaptureFixture[str]) -> None:
     size.DEPLOYMENT.write_text(anchored(size.DEPLOYMENT.read_text()))
     before = contents(measurable)
-    assert size.main(["image", "--seconds", "0.05", "--write"]) == 1
+    assert sized("--seconds", "0.05", "--write") == 1
     assert "change it by hand; nothing is written" in capsys.readouterr().err
     assert contents(measurable) == before
 
@@ -219,44 +221,23 @@ def test_a_deployment_without_a_cpu_limit_stays_so(measurable: Path) -> None:
     lines = size.DEPLOYMENT.read_text().splitlines(keepends=True)
     start = next(number for number, line in enumerate(lines) if line.strip() == "limits:")
     size.DEPLOYMENT.write_text("".join(lines[: start + 1] + lines[start + 2 :]))
-    assert size.main(["image", "--seconds", "0.05", "--write"]) == 0
+    assert sized("--seconds", "0.05", "--write") == 0
     pod = yaml.safe_load(size.DEPLOYMENT.read_text())["spec"]["template"]["spec"]
     assert set(next(each for each in pod["containers"] if each["name"] == SERVER)["resources"]["limits"]) == {"memory"}
 
 
 def test_without_an_autoscaler_there_is_no_target(project: Path) -> None:
     size.AUTOSCALE.unlink()
-    assert size.current()[0].share is None
-    assert set(size.written(Sizes(0.1, 1.0, 64 * MEBI, None))) == {size.DEPLOYMENT}
+    assert size.plan_of(None, None).now.share is None
+    assert set(size.written(texts(Sizes(0.1, 1.0, 64 * MEBI, None)))) == {size.DEPLOYMENT}
 
 
-def test_all_files_are_written_or_none(tmp_path: Path) -> None:
-    files = [tmp_path / name for name in "ab"]
-    files[0].write_text("before")
-    files[0].chmod(0o640)
-    files[1].mkdir()
-    with pytest.raises(UserError, match="b cannot be written: "):
-        size.write_all(dict.fromkeys(files, "after"))
-    assert files[0].read_text() == "before"
-    files[1].rmdir()
-    files[1].symlink_to("a")
-    size.write_all({files[1]: "after"})
-    assert files[1].is_symlink()
-    assert files[0].read_text() == "after"
-    assert files[0].stat().st_mode & 0o777 == 0o640
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
-
-
-def test_without_docker_it_says_so(project: Path, environment: dict[str, str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tabserve.operations.size", "image"],
-        env=environment | {"PATH": str(project)},
-        cwd=project,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert (done.returncode, done.stderr) == (1, "error: docker is not installed, or not on the PATH\n")
+def test_without_docker_it_says_so(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(project))
+    assert sized() == 1
+    assert capsys.readouterr().err == "error: docker is not installed, or not on the PATH\n"
 
 
 def test_a_list_grows_only_as_far_as_a_request_may(monkeypatch: pytest.MonkeyPatch) -> None:

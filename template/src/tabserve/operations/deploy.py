@@ -9,11 +9,8 @@ a tag that moved is a new release, and one that did not is none.
 import json
 import re
 import shutil
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import yaml
 
@@ -21,6 +18,7 @@ from tabserve.errors import UserError
 from tabserve.operations import check as check_k8s
 from tabserve.operations import programs
 from tabserve.operations.diagnosis import Trouble, trouble_of
+from tabserve.operations.kubectl import check_reachable, get, kubectl
 from tabserve.operations.manifests import SERVER, Document, at, items, name
 from tabserve.operations.pod_rules import IMAGE
 
@@ -29,26 +27,8 @@ LONGEST_SECONDS = 300
 PATIENCE_SECONDS = 15
 LOG_LINES, LOG_TRIES = 15, 5
 NO_LOGS = "unable to retrieve container logs"  # kubectl prints it as if it were one of them
-COMMAND_SECONDS = 120
 METRICS = "/apis/metrics.k8s.io/v1beta1"
 REVISION, HASH = "deployment.kubernetes.io/revision", ("metadata", "labels", "pod-template-hash")
-
-
-@contextmanager
-def patient() -> Iterator[None]:
-    """Say what an interruption or a command that does not answer means.
-
-    Raises:
-        UserError: a command did not answer in time.
-        SystemExit: a person interrupted it.
-    """
-    try:
-        yield
-    except subprocess.TimeoutExpired as error:
-        raise UserError(f"`{' '.join(error.cmd[:3])}` did not answer in {error.timeout:.0f} s") from None
-    except KeyboardInterrupt:
-        print("interrupted: the rollout goes on in the cluster; `make status` shows it", file=sys.stderr)
-        raise SystemExit(130) from None
 
 
 # --- what to apply
@@ -87,12 +67,11 @@ def servers_of(deployment: Document) -> list[Document]:
 def pinned(image: str) -> str:
     """The image by its digest, where Docker on this machine knows it from a push or a pull; else as it is.
 
-    Raises:
-        UserError: the image was built here and not pushed: the registry has none, or another one of this name.
+    One that was built here and not pushed is a `UserError`: the registry has none, or another one of this name.
     """
     if "@" in image or shutil.which("docker") is None:
         return image
-    done = run("docker", "image", "inspect", "--format", "{{json .RepoDigests}}", image)
+    done = programs.run("docker", "image", "inspect", "--format", "{{json .RepoDigests}}", image)
     if done.returncode:
         return image
     repository = image.rsplit(":", 1)[0] if ":" in image.rsplit("/", 1)[-1] else image
@@ -125,11 +104,9 @@ def deploy(documents: list[Document]) -> None:
         UserError: there is no cluster, it refuses something, or the pods do not become ready.
     """
     namespace, target, image = target_of(documents)
-    reachable()
+    check_reachable()
     print(f"deploy {image} to namespace {namespace}", flush=True)
     apply(documents)
-    if any(document.get("kind") == "HorizontalPodAutoscaler" for document in documents):
-        warn_without_metrics()
     wait(namespace, target, least_pods(documents))
     where = "".join(f" on port {port} of each node" for port in node_ports(documents))
     print(f"ok  {target} serves{where}; `make status` shows it, `make rollback` takes it back")
@@ -142,18 +119,14 @@ def rollback(documents: list[Document]) -> None:
         UserError: there is none, there is no cluster, or its pods do not become ready.
     """
     namespace, target, _ = target_of(documents)
-    reachable()
+    check_reachable()
     print(kubectl("rollout", "undo", target, "--namespace", namespace), end="", flush=True)
     wait(namespace, target, least_pods(documents))
     print(f"ok  {target} serves the release before; `make status` shows it")
 
 
 def target_of(documents: list[Document]) -> tuple[str, str, str]:
-    """The namespace, the `deployment/name` and the image of the server.
-
-    Raises:
-        UserError: there is no Deployment of it.
-    """
+    """The namespace, the `deployment/name` and the image of the server, or `UserError` where it has no Deployment."""
     for document in documents:
         if document.get("kind") == "Deployment" and (servers := servers_of(document)):
             return document["metadata"]["namespace"], f"deployment/{name(document)}", servers[0]["image"]
@@ -167,12 +140,8 @@ def node_ports(documents: list[Document]) -> list[int]:
 
 
 def apply(documents: list[Document]) -> None:
-    """Hand the manifests to the cluster.
-
-    Raises:
-        UserError: it refuses one of them.
-    """
-    done = run("kubectl", "apply", "--filename", "-", text=yaml.safe_dump_all(documents))
+    """Hand the manifests to the cluster; `UserError` where it refuses one of them."""
+    done = programs.run("kubectl", "apply", "--filename", "-", text=yaml.safe_dump_all(documents))
     print(done.stdout, end="", flush=True)
     if unknown := re.search(r'no matches for kind "(\w+)" in version "([^"]+)"', done.stderr):
         raise UserError(
@@ -180,59 +149,48 @@ def apply(documents: list[Document]) -> None:
             "k8s/kustomization.yaml; everything else is applied"
         )
     if done.returncode:
-        raise UserError(f"the cluster refuses a manifest: {last_line(done.stderr)}")
+        raise UserError(f"the cluster refuses a manifest: {programs.last_line(done.stderr)}")
 
 
-def reachable() -> None:
-    """There is a cluster, and it lets us in.
-
-    Raises:
-        UserError: there is none, or it does not.
-    """
-    done = run("kubectl", "get", "--raw", "/version", "--request-timeout", "15s")
-    if done.returncode:
-        reason = last_line(done.stderr)
-        raise UserError(f"kubectl reaches no cluster ({reason}): set KUBECONFIG, or make one with `make cluster`")
-
-
-def warn_without_metrics() -> None:
-    """Autoscaling needs a metrics-server; without one the number of pods stays as it is."""
-    if run("kubectl", "get", "--raw", METRICS).returncode:
+def least_pods(documents: list[Document]) -> int:
+    """How many pods the autoscaler will see to, if there is one; warns where it cannot see any use."""
+    scalers = [document for document in documents if document.get("kind") == "HorizontalPodAutoscaler"]
+    if scalers and programs.run("kubectl", "get", "--raw", METRICS).returncode:
         print(
             "warning: this cluster has no metrics-server, so k8s/autoscale.yaml cannot see any use and the number of "
             "pods stays at its minimum; install it: https://github.com/kubernetes-sigs/metrics-server",
             file=sys.stderr,
         )
-
-
-def least_pods(documents: list[Document]) -> int:
-    """How many pods the autoscaler will see to, if there is one."""
-    found = [document for document in documents if document.get("kind") == "HorizontalPodAutoscaler"]
-    return max((at(document, "spec", "minReplicas") or 1 for document in found), default=0)
+    return max((at(each, "spec", "minReplicas") or 1 for each in scalers), default=0)
 
 
 def wait(namespace: str, target: str, least: int) -> None:
-    """Until all pods, `least` or more, are new and ready, or one has been in trouble for a while.
+    """Until all pods, `least` or more, are new and ready.
 
     Raises:
-        UserError: with what is wrong, after the pod's events and logs were shown.
+        UserError: one has been in trouble for a while, or it takes too long; its events and logs were shown before.
+        KeyboardInterrupt: a person interrupted it.
     """
     started, troubled, shown = time.monotonic(), 0.0, ""
-    while time.monotonic() - started < LONGEST_SECONDS:
-        deployment = get(namespace, target)
-        progress = progress_of(deployment, least)
-        if progress is None:
-            return
-        if progress != shown:
-            print(f"    {progress}", flush=True)
-            shown = progress
-        warnings = get(namespace, "events", "--field-selector", "type=Warning")["items"]
-        trouble = trouble_of(deployment, new_pods(namespace, deployment), warnings)
-        troubled = (troubled or time.monotonic()) if trouble else 0.0
-        if trouble and (trouble.final or time.monotonic() - troubled > PATIENCE_SECONDS):
-            show(namespace, trouble)
-            raise UserError(f"{trouble.what}; {trouble.fix}. Pods of the release before, if any, serve on")
-        time.sleep(POLL_SECONDS)
+    try:
+        while time.monotonic() - started < LONGEST_SECONDS:
+            deployment = get(namespace, target)
+            progress = progress_of(deployment, least)
+            if progress is None:
+                return
+            if progress != shown:
+                print(f"    {progress}", flush=True)
+                shown = progress
+            events = get(namespace, "events", "--field-selector", "type=Warning")["items"]
+            trouble = trouble_of(deployment, new_pods(namespace, deployment), events)
+            troubled = (troubled or time.monotonic()) if trouble else 0.0
+            if trouble and (trouble.final or time.monotonic() - troubled > PATIENCE_SECONDS):
+                show(namespace, trouble)
+                raise UserError(f"{trouble.what}; {trouble.fix}. Pods of the release before, if any, serve on")
+            time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        print("the rollout goes on in the cluster; `make status` shows it", file=sys.stderr)
+        raise
     raise UserError(f"{target} is not ready after {LONGEST_SECONDS} s: {shown}; see `make status logs`")
 
 
@@ -274,45 +232,8 @@ def logs_of(namespace: str, pod: str, container: str) -> str:
     options = ("--namespace", namespace, "--container", container, "--tail", str(LOG_LINES))
     for _ in range(LOG_TRIES):
         for run_before in ("false", "true"):
-            logs = run("kubectl", "logs", pod, *options, f"--previous={run_before}").stdout.strip()
+            logs = programs.run("kubectl", "logs", pod, *options, f"--previous={run_before}").stdout.strip()
             if logs and not logs.startswith(NO_LOGS):
                 return logs
         time.sleep(POLL_SECONDS)
     return ""
-
-
-# --- commands
-
-
-def run(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command that gets a text as its input.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    command = [programs.path_of(arguments[0]), *arguments[1:]]
-    return subprocess.run(command, input=text, capture_output=True, text=True, timeout=COMMAND_SECONDS)
-
-
-def kubectl(*arguments: str) -> str:
-    """What kubectl prints.
-
-    Raises:
-        UserError: it failed; with the last thing it said.
-    """
-    done = run("kubectl", *arguments)
-    if done.returncode:
-        raise UserError(f"`kubectl {' '.join(arguments[:2])}` failed: {last_line(done.stderr)}")
-    return done.stdout
-
-
-def get(namespace: str, *arguments: str) -> Document:
-    """What kubectl knows of something, as data."""
-    found: Document = json.loads(kubectl("get", "--namespace", namespace, "--output", "json", *arguments))
-    return found
-
-
-def last_line(text: str) -> str:
-    """The last line that says something, without kubectl's own `error: `."""
-    lines = [line.strip().removeprefix("error: ") for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it said nothing"

@@ -1,6 +1,5 @@
-"""The images of the server and of jobs: their names, and what is done with Docker."""
+"""The names of the images of the server and of jobs."""
 
-import json
 import re
 import tomllib
 from pathlib import Path
@@ -11,7 +10,6 @@ from tabserve.operations.manifests import SERVER, items, read
 
 # What is in the server's image besides the model: a change elsewhere, as in k8s/, needs no new image.
 INPUTS = (".dockerignore", "Dockerfile", "config.toml", "pyproject.toml", "src", "uv.lock")
-STOP_SECONDS = 30
 TAG = re.compile(r"(@.*|:[^:/]*)$")
 
 
@@ -62,59 +60,6 @@ def version() -> str:
         raise UserError(f"pyproject.toml: [project] version cannot be read: {error}") from None
 
 
-def build(image: str) -> None:
-    """Build the server's image, tagged as given, by version and as the latest."""
-    base = untagged(image)
-    labels = ("--build-arg", f"VERSION={version()}", "--build-arg", f"COMMIT={commit()}")
-    tags = (option for tag in (image, f"{base}:{version()}", f"{base}:latest") for option in ("--tag", tag))
-    programs.call("docker", "build", *labels, *tags, ".")
-
-
 def jobs(image: str) -> str:
     """The name of the image for training and batch scoring in a cluster."""
     return f"{untagged(image)}-jobs:{version()}"
-
-
-def build_jobs(image: str) -> None:
-    """Build the image for jobs."""
-    programs.call("docker", "build", "--target", "jobs", "--tag", jobs(image), ".")
-
-
-def push(*images: str) -> None:
-    """Push images to their registry."""
-    for image in images:
-        programs.call("docker", "push", "--quiet", image)
-
-
-def run(image: str, container: str, port: int) -> None:
-    """Run the image in the background, on a port of this machine.
-
-    Raises:
-        UserError: there is no such image.
-    """
-    programs.path_of("docker")
-    exposed = programs.output("docker", "image", "inspect", "--format", "{{json .Config.ExposedPorts}}", image)
-    if not exposed:
-        raise UserError(f"there is no image {image} on this machine: build it with `make image`")
-    inside = next(iter(json.loads(exposed) or {}), f"{port}/tcp").partition("/")[0]
-    publish = ("--publish", f"127.0.0.1:{port}:{inside}")
-    if code := programs.code_of("docker", "run", "--detach", *publish, "--name", container, image):
-        left = ("--filter", f"name=^{container}$", "--filter", "status=created")  # its port was taken, say
-        if found := programs.output("docker", "ps", "--all", "--quiet", *left):
-            programs.output("docker", "rm", found)
-        raise SystemExit(code)
-
-
-def show(container: str) -> None:
-    """Show the container."""
-    programs.call("docker", "ps", "--all", "--filter", f"name=^{container}$")
-
-
-def stop(container: str) -> None:
-    """Stop the container; requests in flight are finished first."""
-    programs.call("docker", "stop", "--time", str(STOP_SECONDS), container)
-
-
-def remove(container: str) -> None:
-    """Remove the container."""
-    programs.call("docker", "rm", container)

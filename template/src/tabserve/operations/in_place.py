@@ -8,6 +8,7 @@ import yaml
 from tabserve.errors import UserError
 
 Place = tuple[str | int, ...]  # the number of a document from 0, then keys and positions
+Nodes = dict[Place, yaml.ScalarNode]
 
 
 def replaced(text: str, values: Mapping[Place, str]) -> str:
@@ -29,7 +30,7 @@ def replaced(text: str, values: Mapping[Place, str]) -> str:
     raise UserError(f"{places} cannot be changed in place: change it by hand")
 
 
-def scalars(text: str) -> dict[Place, yaml.ScalarNode]:
+def scalars(text: str) -> Nodes:
     """The single values of all documents."""
     documents = enumerate(yaml.compose_all(text, yaml.SafeLoader))
     return {place: node for number, document in documents for place, node in _scalars(document, (number,))}

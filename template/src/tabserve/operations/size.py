@@ -6,26 +6,24 @@ It takes about a minute. `--write` puts the proposal into k8s/deployment.yaml an
 holds for this machine's cores: measure on one like those of the cluster.
 """
 
-import argparse
 import json
 import math
-import signal
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tabserve.errors import UserError
 from tabserve.files import write_atomically
 from tabserve.operations import container, in_place, sizing
 from tabserve.operations.container import Server
-from tabserve.operations.in_place import Place
-from tabserve.operations.manifests import SERVER, Manifests, items, quantity, read, settings_of
+from tabserve.operations.in_place import Nodes, Place
+from tabserve.operations.manifests import SERVER, Document, Manifests, at, items, quantity, read, settings_of
 from tabserve.operations.sizing import Measured, Proposal, Sizes, Stage, per_second, texts
 
 K8S = Path("k8s")
 DEPLOYMENT, AUTOSCALE = K8S / "deployment.yaml", K8S / "autoscale.yaml"
+SIZES = ("requests.cpu", "requests.memory", "limits.cpu", "limits.memory")
 CONNECTIONS = (1, 2, 4, 8, 16, 32, 64, 128)
 STEADY_CONNECTIONS = 128  # what many clients hold open
 SECONDS = 4.0  # of each load
@@ -36,54 +34,44 @@ ROW = "{:26}  {:>10}  {:>8}  {:>8}  {:>6}  {:>9}  {:>6}  {:>6}"
 HEADER = ROW.format("load", "requests/s", "p50 ms", "p99 ms", "cores", "throttled", "503", "failed")
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """What is loaded, and what the manifests say now."""
 
-    options: list[str]  # of `docker run`
+    settings: dict[str, str]
     port: int
     threads: int
     limits: Sizes  # what it is loaded at
     now: Sizes
-    memory_share: int | None = None  # what an autoscaler by memory aims at
+    memory_share: int | None  # what an autoscaler by memory aims at
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Measure, propose, and write if asked to; returns the exit code."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that containers are taken away
-    try:
-        parsed = parse(arguments)
-        plan = plan_of(parsed.cpus, parsed.memory)
-        proposal = measure_and_propose(parsed.image, plan, parsed.seconds, parsed.rps)
-        report(plan, proposal)
-        finish(plan.now, proposal.sizes, parsed.write)
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted: nothing is written, and the containers are taken away", file=sys.stderr)
-        return 130
-    return 0
+def run(
+    image: str,
+    write: bool = False,
+    rps: float | None = None,
+    seconds: float = SECONDS,
+    cpus: float | None = None,
+    memory: float | None = None,
+) -> None:
+    """Measure, propose, and write if asked to.
 
+    Args:
+        rps: requests/s that one pod should serve; None for as many as it can.
+        seconds: of each load.
+        cpus: limit to load it at, in cores; None for that of the manifests.
+        memory: the same, in bytes.
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("image")
-    parser.add_argument("--write", action="store_true", help="put the proposal into k8s/")
-    parser.add_argument("--rps", type=amount, help="that one pod should carry; default: as many as it can")
-    parser.add_argument("--seconds", type=amount, default=SECONDS, help="of each load")
-    for limit in ("--cpus", "--memory"):
-        parser.add_argument(limit, type=amount, help="limit to load it at; default: as in k8s/deployment.yaml")
-    return parser.parse_args(arguments)
+    Raises:
+        UserError: it cannot be measured, one pod does not carry the load, or a file cannot be written.
+    """
+    plan = plan_of(cpus, memory)
+    proposal = measure_and_propose(image, plan, seconds, rps)
+    report(plan, proposal)
+    finish(plan.now, proposal.sizes, write)
 
 
 def amount(text: str) -> float:
-    """A positive quantity.
-
-    Raises:
-        UserError: it is not valid.
-    """
+    """A quantity above 0, or `UserError`."""
     found = quantity(text)
     if not found or not math.isfinite(found):
         raise UserError(f"{text!r} is not a valid amount above 0: write 200, 0.5, 250m or 256Mi")
@@ -94,106 +82,58 @@ def amount(text: str) -> float:
 
 
 def plan_of(cpus: float | None, memory: float | None) -> Plan:
-    """What to load, and what the manifests say now.
-
-    Raises:
-        UserError: the manifests cannot be read, lack a value, or there are more threads than cores.
-    """
+    """What to load, and what the manifests say now; `UserError` where they do not say it."""
     documents, problems = read(sorted(K8S.glob("*.yaml")))
     if problems:
         raise UserError(problems[0])
-    pods = [pod.spec for pod in Manifests(documents).pods if pod.kind == "Deployment"]
-    servers = [(pod, each) for pod in pods for each in items(pod, "containers") if each["name"] == SERVER]
+    pods = [pod.spec for pod in Manifests(read([DEPLOYMENT])[0]).pods if pod.kind == "Deployment"]
+    servers = [each for pod in pods for each in items(pod, "containers") if each["name"] == SERVER]
     if len(servers) != 1:
         raise UserError(f"{DEPLOYMENT}: there must be one Deployment with a container {SERVER!r}, not {len(servers)}")
-    now, memory_share = current()
-    pod, server = servers[0]
-    settings = settings_of(Manifests(documents), server)
+    settings = settings_of(Manifests(documents), servers[0])
     text = settings.get("SERVE_THREADS", "1")
     threads = int(text) if text.isdecimal() else 1
     if cpus and threads > max(cpus, 1):
         raise UserError(f"{cpus:g} cores are less than SERVE_THREADS {threads} in the ConfigMap: lower it first")
+    targets = _targets()
+    now = _sizes(servers[0], targets.get("cpu"))
     limits = replace(now, cpu_limit=cpus or now.cpu_limit, memory=memory or now.memory)
-    port = int(settings.get("SERVE_PORT") or server["ports"][0]["containerPort"])
-    return Plan(container.run_options(pod, server, settings), port, threads, limits, now, memory_share)
+    port = int(settings.get("SERVE_PORT") or servers[0]["ports"][0]["containerPort"])
+    return Plan(settings, port, threads, limits, now, targets.get("memory"))
 
 
-def current() -> tuple[Sizes, int | None]:
-    """The sizes in the manifests, and what an autoscaler by memory aims at.
+def _sizes(server: Document, share: int | None) -> Sizes:
+    found: dict[str, float | None] = {}
+    for size in SIZES:
+        text = at(server, "resources", *size.split("."))
+        found[size] = quantity(text) or None
+        if found[size] is None and (text is not None or size != "limits.cpu"):
+            wrong = (
+                f"of the container {SERVER!r} is missing"
+                if text is None
+                else f"{text!r} is not a valid quantity above 0"
+            )
+            raise UserError(f"{DEPLOYMENT}: {size} {wrong}")
+    return Sizes(found["requests.cpu"] or 0.0, found["limits.cpu"], found["limits.memory"] or 0.0, share)
 
-    Raises:
-        UserError: one is missing.
-    """
-    sizes = sizes_in(text_of(DEPLOYMENT))
-    for name in ("requests.cpu", "requests.memory", "limits.memory"):
-        if name not in sizes:
-            raise UserError(f"{DEPLOYMENT}: {name} of the container {SERVER!r} is missing")
-    numbers = {name: number(DEPLOYMENT, name, text) for name, (_, text) in sizes.items()}
-    values = numbers["requests.cpu"], numbers.get("limits.cpu"), numbers["limits.memory"]
-    if not AUTOSCALE.exists():
-        return Sizes(*values, None), None
-    targets = {name: round(number(AUTOSCALE, name, text)) for name, (_, text) in targets_in(text_of(AUTOSCALE)).items()}
-    if not targets:
+
+def _targets() -> dict[str, int]:
+    """What the autoscaler aims at, in per cent of the request, by what it measures; none without an autoscaler."""
+    metrics = [metric for each in read([AUTOSCALE])[0] for metric in items(each, "spec", "metrics")]
+    shares = {at(each, "resource", "name"): at(each, "resource", "target", "averageUtilization") for each in metrics}
+    found = {name: round(amount(str(share))) for name, share in shares.items() if share}
+    if AUTOSCALE.exists() and not found:
         raise UserError(f"{AUTOSCALE}: no metric of a resource has an averageUtilization")
-    return Sizes(*values, targets.get("cpu")), targets.get("memory")
-
-
-def sizes_in(text: str) -> dict[str, tuple[Place, str]]:
-    """The places and values of the server's resources.
-
-    Raises:
-        UserError: there is no server, or more than one.
-    """
-    nodes = in_place.scalars(text)
-    names = [place for place, node in nodes.items() if node.value == SERVER and place[-1] == "name"]
-    servers = [place[:-1] for place in names if place[-3] == "containers"]
-    if len(servers) != 1:
-        raise UserError(f"{DEPLOYMENT}: there must be one container {SERVER!r}, not {len(servers)}")
-    found = {}
-    for size in ("requests.cpu", "requests.memory", "limits.cpu", "limits.memory"):
-        place = (*servers[0], "resources", *size.split("."))
-        if place in nodes:
-            found[size] = (place, nodes[place].value)
     return found
-
-
-def targets_in(text: str) -> dict[str, tuple[Place, str]]:
-    """The places and values of an autoscaler's targets, by what they measure."""
-    nodes, found = in_place.scalars(text), {}
-    for place, node in nodes.items():
-        target = (*place[:-1], "target", "averageUtilization")
-        if place[-2:] == ("resource", "name") and target in nodes:
-            found[node.value] = (target, nodes[target].value)
-    return found
-
-
-def number(path: Path, name: str, text: str) -> float:
-    """A quantity of a file.
-
-    Raises:
-        UserError: it is not valid.
-    """
-    if size := quantity(text):
-        return size
-    raise UserError(f"{path}: {name} {text!r} is not a valid quantity above 0")
-
-
-def text_of(path: Path) -> str:
-    """A file as it is, with its own line ends."""
-    return path.read_bytes().decode()
 
 
 # --- measuring
 
 
 def measure_and_propose(image: str, plan: Plan, seconds: float, rps: float | None) -> Proposal:
-    """Load the image, print what it did, and propose.
-
-    Raises:
-        UserError: it cannot be loaded, or one pod does not carry the target.
-    """
+    """Load the image, print what it did, and propose; `UserError` where one pod does not carry the target."""
     limits = (plan.limits.cpu_limit, plan.limits.memory)
-    with container.running(image, plan.options, limits, plan.port) as server:
+    with container.running(image, plan.settings, limits, plan.port) as server:
         cpu, memory = texts(plan.limits)["limits.cpu"], sizing.memory_text(plan.limits.memory)
         print(f"{image} with {cpu or 'no limit of'} CPU, {memory}: ready after {server.ready:.1f} s\n")
         print(HEADER)
@@ -210,11 +150,7 @@ def measure_and_propose(image: str, plan: Plan, seconds: float, rps: float | Non
 
 
 def chosen(measured: Measured, rps: float | None) -> Proposal:
-    """The proposal for a target, or for the highest load that is served well.
-
-    Raises:
-        UserError: one pod does not carry the target.
-    """
+    """The proposal for a target, or for the highest load that is served well."""
     if rps is None:
         least = min(measured.steady, key=lambda each: each.served)
         return sizing.propose(measured, sizing.highest_good(measured.steady) or least)
@@ -231,11 +167,7 @@ def too_much(rps: float, why: str) -> str:
 
 
 def example(server: Server) -> tuple[Any, int]:
-    """A row that the model answers, and how many there may be in a request.
-
-    Raises:
-        UserError: the API has none.
-    """
+    """A row that the model answers, and how many there may be in a request; `UserError` where the API has none."""
     answer = server.ask("/openapi.json", timeout=30)
     try:
         body = json.loads(answer["body"])["paths"]["/predict"]["post"]["requestBody"]
@@ -346,52 +278,41 @@ def report(plan: Plan, proposal: Proposal) -> None:
 
 
 def finish(now: Sizes, new: Sizes, write: bool) -> None:
-    """Write, or say how.
-
-    Raises:
-        UserError: a file is not laid out as expected, or cannot be written; then none is.
-    """
-    if now.share is None:
-        new = replace(new, share=None)
-    before, after = texts(now), texts(new)
+    """Write, or say how; `UserError` where a file is not laid out as expected, or cannot be written: then none is."""
+    before, after = texts(now), texts(replace(new, share=now.share and new.share))
     if before == after:
         print("ok  k8s/ says so already")
     elif not write:
         print("nothing is written; with WRITE=1, `make size` measures again and puts what it then proposes into k8s/")
     else:
-        write_all(written(new))
+        write_atomically(written(after))
         changes = [f"{label} {before[label]} -> {after[label]}" for label in after if before[label] != after[label]]
         print(f"ok  written: {', '.join(changes)}; see `git diff k8s`, then `make check-k8s deploy`")
 
 
-def written(new: Sizes) -> dict[Path, str]:
-    """The files with new sizes.
-
-    Raises:
-        UserError: a file is not laid out as expected.
-    """
-    cpu, limit, memory, share = texts(new).values()
-    sizes = {"requests.cpu": cpu, "requests.memory": memory, "limits.cpu": limit, "limits.memory": memory}
-    files = {DEPLOYMENT: (sizes_in, sizes), AUTOSCALE: (targets_in, {"cpu": share})}
-    done = {}
-    for path, (values_in, wanted) in files.items():
-        if changed := {name: text for name, text in wanted.items() if text is not None}:
-            text = text_of(path)
-            places = values_in(text)
-            try:
-                done[path] = in_place.replaced(text, {places[name][0]: value for name, value in changed.items()})
-            except UserError as error:
-                raise UserError(f"{path}: {error}; nothing is written") from None
-    return done
+def written(new: Mapping[str, str | None]) -> dict[Path, bytes]:
+    """The files with new sizes, by label."""
+    cpu, limit, memory, share = new.values()
+    values = dict(zip(SIZES, (cpu, memory, limit, memory), strict=True))
+    done = {DEPLOYMENT: _edited(DEPLOYMENT, _places_of_sizes, values)}
+    return done | ({AUTOSCALE: _edited(AUTOSCALE, _places_of_targets, {"cpu": share})} if share else {})
 
 
-def write_all(files: dict[Path, str]) -> None:
-    """Write all files, or none; they keep their modes, and links stay links."""
-    modes = {path: path.stat().st_mode for path in files}
-    write_atomically({path.resolve(): text.encode() for path, text in files.items()})
-    for path, mode in modes.items():
-        path.chmod(mode)
+def _edited(path: Path, places_of: Callable[[Nodes], Mapping[str, Place]], values: Mapping[str, str | None]) -> bytes:
+    text = path.read_bytes().decode()  # with its own line ends
+    places = places_of(in_place.scalars(text))
+    try:
+        return in_place.replaced(text, {places[name]: value for name, value in values.items() if value}).encode()
+    except UserError as error:
+        raise UserError(f"{path}: {error}; nothing is written") from None
 
 
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+def _places_of_sizes(nodes: Nodes) -> dict[str, Place]:
+    names = [place for place, node in nodes.items() if node.value == SERVER and place[-1] == "name"]
+    server = next(place[:-1] for place in names if place[-3] == "containers")
+    return {size: (*server, "resources", *size.split(".")) for size in SIZES}
+
+
+def _places_of_targets(nodes: Nodes) -> dict[str, Place]:
+    resources = [place for place in nodes if place[-2:] == ("resource", "name")]
+    return {nodes[place].value: (*place[:-1], "target", "averageUtilization") for place in resources}

@@ -1,15 +1,23 @@
 """The tasks of the cluster that kubectl is set up for."""
 
 import argparse
+from pathlib import Path
 
 import yaml
 
-from tabserve.operations import check, kubectl
+from tabserve.operations import check, programs
 from tabserve.operations import deploy as deploying
+from tabserve.operations.kubectl import check_reachable, in_namespace
+from tabserve.operations.manifests import read
 from tabserve.project import Project
 from tabserve.references import application
 from tabserve.settings import ServeSettings, load
 from tabserve.tasks.image import name
+
+KINDS = "deployments,pods,services,horizontalpodautoscalers,poddisruptionbudgets"
+SCRIPT = Path(check.__file__).with_name("cluster.sh")
+NODE_PORT = 30080
+LOG_LINES = "100"
 
 
 def check_k8s(arguments: argparse.Namespace, project: Project) -> None:
@@ -28,39 +36,44 @@ def paths(project: Project) -> frozenset[str]:
 
 
 def cluster(arguments: argparse.Namespace, project: Project) -> None:
-    """`cluster`: make a cluster on this machine."""
-    kubectl.make_cluster(project.name)
+    """`cluster`: make a cluster on this machine, with a node port that this machine can reach."""
+    documents, _ = read([Path("k8s/service.yaml")])
+    port = next(iter(deploying.node_ports(documents)), NODE_PORT)
+    programs.call("sh", str(SCRIPT), project.name, str(port))
 
 
 def deploy(arguments: argparse.Namespace, project: Project) -> None:
     """`deploy`: check, apply and wait."""
-    with deploying.patient():
-        documents = deploying.release(name(arguments))
-        if arguments.render:
-            print(yaml.safe_dump_all(documents, sort_keys=False), end="")
-            return
-        if not arguments.unchecked:
-            _check(project)
-            deploying.check(documents, paths(project))
-        deploying.deploy(documents)
+    documents = deploying.release(name(arguments))
+    if arguments.render:
+        print(yaml.safe_dump_all(documents, sort_keys=False), end="")
+        return
+    if not arguments.unchecked:
+        _check(project)
+        deploying.check(documents, paths(project))
+    deploying.deploy(documents)
 
 
 def rollback(arguments: argparse.Namespace, project: Project) -> None:
     """`rollback`: undo the last release and wait, as for a new one."""
-    with deploying.patient():
-        deploying.rollback(deploying.manifests())
+    deploying.rollback(deploying.manifests())
 
 
 def undeploy(arguments: argparse.Namespace, project: Project) -> None:
-    """`undeploy`: remove everything from the cluster."""
-    kubectl.delete()
+    """`undeploy`: remove everything that k8s/ describes, the namespace and all that is in it among it."""
+    check_reachable()
+    programs.call("kubectl", "delete", "--ignore-not-found", "--kustomize", "k8s")
 
 
 def status(arguments: argparse.Namespace, project: Project) -> None:
     """`status`: show what runs."""
-    kubectl.show()
+    check_reachable()
+    programs.call("kubectl", *in_namespace(), "get", KINDS)
 
 
 def logs(arguments: argparse.Namespace, project: Project) -> None:
-    """`logs`: show the pods' logs."""
-    kubectl.show_logs()
+    """`logs`: show the last lines of each pod's log."""
+    check_reachable()
+    for pod in programs.output("kubectl", *in_namespace(), "get", "pods", "--output", "name").split():
+        lines = programs.output("kubectl", *in_namespace(), "logs", pod, "--prefix", "--tail", LOG_LINES)
+        print(lines or f"{pod} has no logs yet", flush=True)

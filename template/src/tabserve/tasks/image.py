@@ -1,63 +1,87 @@
 """The tasks of images and containers."""
 
 import argparse
+import json
 
 from tabserve import settings
+from tabserve.errors import UserError
 from tabserve.operations import image as images
+from tabserve.operations import programs
 from tabserve.operations import size as sizes
 from tabserve.project import Project
 from tabserve.tasks.model_file import train_if_missing
 
+STOP_SECONDS = 30
+
 
 def image(arguments: argparse.Namespace, project: Project) -> None:
-    """`image`: build the server's image, with the model."""
+    """`image`: build the server's image, with the model, tagged by commit and model, by version and as the latest."""
     train_if_missing(project)
-    images.build(name(arguments))
+    built, version = name(arguments), images.version()
+    base = images.untagged(built)
+    labels = ("--build-arg", f"VERSION={version}", "--build-arg", f"COMMIT={images.commit()}")
+    tags = (option for tag in (built, f"{base}:{version}", f"{base}:latest") for option in ("--tag", tag))
+    programs.call("docker", "build", *labels, *tags, ".")
 
 
 def jobs_image(arguments: argparse.Namespace, project: Project) -> None:
     """`jobs-image`: build the image for jobs."""
     train_if_missing(project)
-    images.build_jobs(name(arguments))
+    programs.call("docker", "build", "--target", "jobs", "--tag", images.jobs(name(arguments)), ".")
 
 
 def run(arguments: argparse.Namespace, project: Project) -> None:
-    """`run`: a container of the image."""
-    port = settings.load(settings.ServeSettings, port=arguments.port).port
-    images.run(name(arguments), project.name, port)
+    """`run`: a container of the image in the background, on a port of this machine."""
+    port, named = settings.load(settings.ServeSettings, port=arguments.port).port, name(arguments)
+    programs.path_of("docker")
+    exposed = programs.output("docker", "image", "inspect", "--format", "{{json .Config.ExposedPorts}}", named)
+    if not exposed:
+        raise UserError(f"there is no image {named} on this machine: build it with `make image`")
+    inside = next(iter(json.loads(exposed) or {}), f"{port}/tcp").partition("/")[0]
+    publish = ("--publish", f"127.0.0.1:{port}:{inside}")
+    if code := programs.code_of("docker", "run", "--detach", *publish, "--name", project.name, named):
+        left = (*_filter(project), "--filter", "status=created")  # its port was taken, say
+        if found := programs.output("docker", "ps", "--all", "--quiet", *left):
+            programs.output("docker", "rm", found)
+        raise SystemExit(code)
+
+
+def _filter(project: Project) -> tuple[str, ...]:
+    return ("--filter", f"name=^{project.name}$")
 
 
 def ps(arguments: argparse.Namespace, project: Project) -> None:
     """`ps`: show the container."""
-    images.show(project.name)
+    programs.call("docker", "ps", "--all", *_filter(project))
 
 
 def stop(arguments: argparse.Namespace, project: Project) -> None:
-    """`stop`: stop the container."""
-    images.stop(project.name)
+    """`stop`: stop the container; requests in flight are finished first."""
+    programs.call("docker", "stop", "--time", str(STOP_SECONDS), project.name)
 
 
 def rm(arguments: argparse.Namespace, project: Project) -> None:
     """`rm`: remove the container."""
-    images.remove(project.name)
+    programs.call("docker", "rm", project.name)
 
 
 def push(arguments: argparse.Namespace, project: Project) -> None:
     """`push`: push the image, by commit and by version."""
     named = name(arguments)
-    images.push(named, f"{images.untagged(named)}:{images.version()}")
+    for tag in (named, f"{images.untagged(named)}:{images.version()}"):
+        programs.call("docker", "push", "--quiet", tag)
 
 
 def push_jobs(arguments: argparse.Namespace, project: Project) -> None:
     """`push-jobs`: push the image for jobs."""
-    images.push(images.jobs(name(arguments)))
+    programs.call("docker", "push", "--quiet", images.jobs(name(arguments)))
 
 
 def size(arguments: argparse.Namespace, project: Project) -> None:
     """`size`: measure what a pod needs, and propose or write it."""
-    given = {option: getattr(arguments, option) for option in ("rps", "seconds", "cpus", "memory")}
-    options = [part for option, value in given.items() if value for part in (f"--{option}", value)]
-    raise SystemExit(sizes.main([name(arguments), *options, *(["--write"] if arguments.write else [])]))
+    texts = {option: getattr(arguments, option) for option in ("rps", "seconds", "cpus", "memory")}
+    given = {option: sizes.amount(text) for option, text in texts.items() if text is not None}
+    sizes.run(name(arguments), write=arguments.write, **given)
 
 
 def name(arguments: argparse.Namespace) -> str:
