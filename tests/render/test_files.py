@@ -58,10 +58,10 @@ ALWAYS = {
 }
 SAMPLE = {"data/loans.csv", "data/make_sample.py"}
 CI = {
-    "github": {".github/workflows/ci.yml", "docs/pull_request_template.md"},
+    "github": {".github/workflows/ci.yml", ".github/pull_request_template.md"},
     "gitlab": {".gitlab-ci.yml", ".gitlab/merge_request_templates/Default.md"},
-    "azure": {"azure-pipelines.yml", "docs/pull_request_template.md"},
-    "none": {"docs/pull_request_template.md"},
+    "azure": {"azure-pipelines.yml", ".azuredevops/pull_request_template.md"},
+    "none": {".github/pull_request_template.md"},
 }
 ESTIMATORS = {
     "hist_gradient_boosting": "HistGradientBoostingClassifier",
