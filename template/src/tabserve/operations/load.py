@@ -13,7 +13,7 @@ import selectors
 import sys
 import time
 from collections import Counter
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -111,7 +111,7 @@ class Load:
         self.deadline = math.inf
 
     async def run(self, seconds: float) -> dict[str, Any]:
-        """Load the server for so long; returns what `summary` makes of it."""
+        """Load the server for so long; returns seconds, statuses, latencies, and the cores that were used and idle."""
         connections = await asyncio.gather(*(self._connect() for _ in range(self.connections)))
         used, idle, started = time.process_time(), idle_seconds(), time.perf_counter()
         self.deadline = started + seconds + DRAIN
@@ -119,11 +119,12 @@ class Load:
         due = self._due(started, seconds)
         await asyncio.gather(*(self._work(connection, due) for connection in connections))
         ending.cancel()
-        taken = time.perf_counter() - started
-        cores = {"own": (time.process_time() - used) / taken, "idle": (idle_seconds() - idle) / taken}
+        taken, latencies = time.perf_counter() - started, sorted(self.latencies)
+        own, unused = (time.process_time() - used) / taken, (idle_seconds() - idle) / taken
         self._abort()
         await asyncio.sleep(0)  # what is aborted closes in the next turn
-        return summary(self.latencies, self.statuses, taken) | cores
+        shares = {"own": own, "idle": unused, "p50": percentile(latencies, 0.5), "p99": percentile(latencies, 0.99)}
+        return {"seconds": taken, "statuses": {str(key): count for key, count in self.statuses.items()}} | shares
 
     def _due(self, started: float, seconds: float) -> Iterator[float]:
         """When requests are due: at once, or by chance (a Poisson process), as they come from many people."""
@@ -162,29 +163,14 @@ class Load:
             connection.transport.abort()
 
 
-def summary(latencies: Sequence[float], statuses: Mapping[int, int], taken: float) -> dict[str, Any]:
-    """The result of a load that took so many seconds."""
-    ordered = sorted(latencies)
-    return {
-        "seconds": taken,
-        "statuses": {str(status): count for status, count in statuses.items()},
-        "p50": percentile(ordered, 0.5),
-        "p99": percentile(ordered, 0.99),
-    }
-
-
 def percentile(ordered: Sequence[float], share: float) -> float:
     """The value that this share does not exceed: one that was measured."""
     return ordered[max(math.ceil(share * len(ordered)) - 1, 0)] if ordered else 0.0
 
 
 def idle_seconds() -> float:
-    """Seconds that all cores of the machine together had nothing to do; not a number where Linux does not tell."""
-    try:
-        total = Path("/proc/stat").read_text(encoding="ascii").partition("\n")[0]
-    except OSError:
-        return math.nan
-    return int(total.split()[4]) / os.sysconf("SC_CLK_TCK")
+    """Seconds that all cores of the machine together had nothing to do."""
+    return int(Path("/proc/stat").read_text(encoding="ascii").split()[4]) / os.sysconf("SC_CLK_TCK")
 
 
 async def fetch(port: int, request: bytes, timeout: float) -> dict[str, Any]:

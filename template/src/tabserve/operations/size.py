@@ -239,7 +239,10 @@ def loaded(server: Server, name: str, body: Any, connections: int, seconds: floa
     after = server.use()
     cores = (after.cpu - before.cpu) / found["seconds"]
     throttled = (after.throttled - before.throttled) / max(after.periods - before.periods, 1)
-    return sizing.stage(name, found, cores, throttled)
+    statuses = found.pop("statuses")
+    served, refused = statuses.pop("200", 0) / found.pop("seconds"), statuses.pop("503", 0)
+    failed = sum(statuses.values())
+    return Stage(name, served, cores=cores, throttled=throttled, refused=refused, failed=failed, **found)
 
 
 # --- telling

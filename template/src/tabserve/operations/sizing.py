@@ -8,7 +8,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
 
 MEBI = 2**20
 GAIN = 0.05  # what more connections must bring, or the server is saturated
@@ -83,14 +82,6 @@ class Proposal:
     peak: float  # requests/s that a pod still serves well
     reasons: Mapping[str, str] = field(default_factory=dict)  # by label
     notes: Sequence[str] = ()
-
-
-def stage(name: str, found: Mapping[str, Any], cores: float, throttled: float) -> Stage:
-    """A stage from what `load.summary` tells."""
-    statuses = {int(status): count for status, count in found["statuses"].items()}
-    served, refused = statuses.pop(200, 0) / found["seconds"], statuses.pop(503, 0)
-    failed, seen = sum(statuses.values()), {key: found[key] for key in ("p50", "p99", "own", "idle")}
-    return Stage(name, served, cores=cores, throttled=throttled, refused=refused, failed=failed, **seen)
 
 
 # --- reading the measurements

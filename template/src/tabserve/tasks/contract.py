@@ -53,7 +53,7 @@ def contract_source(
     """What to infer from: the arguments, else what `contract.yaml` names, else what `config.toml` names."""
     if current := current_contract(replace):
         path = data or current.data
-        if target in (None, current.target) and has_column(path, current.target):
+        if target in (None, current.target) and current.target in reader.names(path):
             if target is None:
                 console.warn(f"the target is {current.target!r}, as in {CONTRACT}; another one: TARGET=column")
             return path, current.target, task or current.task
@@ -79,11 +79,6 @@ def current_contract(replace: bool) -> Contract | None:
         if replace:
             return None
         raise
-
-
-def has_column(source: str, name: str) -> bool:
-    """Whether the file has a column of this name."""
-    return name in reader.names(source)
 
 
 def check_replaceable(current: Contract, inferred: Contract) -> None:
