@@ -24,11 +24,7 @@ def name(model: Path) -> str:
 
 
 def repository() -> str:
-    """Registry and repository, as in k8s/deployment.yaml.
-
-    Raises:
-        UserError: there is none.
-    """
+    """Registry and repository, as in k8s/deployment.yaml, or `UserError` where it has none."""
     for document in read([Path("k8s/deployment.yaml")])[0]:
         for container in items(document, "spec", "template", "spec", "containers"):
             if container.get("name") == SERVER and container.get("image"):

@@ -36,11 +36,7 @@ def message(path: str, body: bytes | None = None) -> bytes:
 
 
 def answer_in(received: bytes) -> tuple[int, bytes] | None:
-    """Status and body of an answer, or None as long as it is not complete.
-
-    Raises:
-        ValueError: it is not valid HTTP, or does not say how long it is.
-    """
+    """Status and body of an answer, None as long as it is not complete, or `ValueError` without HTTP and a length."""
     end = received.find(HEAD)
     if end < 0:
         return None

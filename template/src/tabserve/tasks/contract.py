@@ -66,11 +66,7 @@ def contract_source(
 
 
 def current_contract(replace: bool) -> Contract | None:
-    """The contract that is there; one that cannot be read is as good as none when it is to be replaced anyway.
-
-    Raises:
-        UserError: it cannot be read.
-    """
+    """The contract that is there; one that cannot be read is as good as none when it is to be replaced anyway."""
     if not CONTRACT.exists():
         return None
     try:
@@ -82,11 +78,7 @@ def current_contract(replace: bool) -> Contract | None:
 
 
 def check_replaceable(current: Contract, inferred: Contract) -> None:
-    """Show what a new contract says otherwise, and keep one that would be missed.
-
-    Raises:
-        UserError: a person edited it, or it is for the same target.
-    """
+    """Show what a new contract says otherwise; `UserError` where a person would miss the one that is there."""
     edited = contract_file.is_edited(CONTRACT.read_text(encoding="utf-8"))
     if not edited and current.target != inferred.target:
         title = "title and description of the API are in config.toml, under [serve]"

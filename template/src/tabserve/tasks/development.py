@@ -69,11 +69,7 @@ def failing(tools: Mapping[str, tuple[str, ...]]) -> list[str]:
 
 
 def fail(failed: list[str]) -> None:
-    """Name what failed.
-
-    Raises:
-        UserError: something did.
-    """
+    """Name what failed, if something did, in a `UserError`."""
     if failed:
         raise UserError(f"{' and '.join(failed)} failed, see above")
 
