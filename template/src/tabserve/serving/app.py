@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader
 from fastapi_offline import FastAPIOffline
+from prometheus_client import generate_latest
 from pydantic_core import to_json
 from starlette.responses import RedirectResponse
 
@@ -105,7 +106,9 @@ def _add_health(app: FastAPI, service: Service) -> None:
     async def prometheus() -> Response:
         """In the Prometheus text exposition format."""
         service.observer.flush()
-        return Response(service.observer.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(
+            generate_latest(service.observer.registry), media_type="text/plain; version=0.0.4; charset=utf-8"
+        )
 
 
 def _guard(key: str) -> Callable[[str | None], None]:

@@ -17,7 +17,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tabserve.serving.errors import JSON
-from tabserve.serving.observability import ObserverMiddleware, request_id
+from tabserve.serving.observability import ObserverMiddleware
 from tabserve.serving.service import Service
 
 log = logging.getLogger("server")
@@ -75,8 +75,7 @@ class FastPath:
 
     async def _predict(self, scope: Scope, receive: Receive, send: Send) -> None:
         observer = self.service.observer
-        observed = observer.begin("POST", self.path, scope["headers"])
-        request_id.set(observed.identity)
+        identity, started = observer.begin(scope["headers"])
         try:
             content = await self.service.predict(scope, receive)
         except Exception as error:
@@ -85,13 +84,12 @@ class FastPath:
             await self.app(scope, receive, send)
             return
         scope["route"], scope["endpoint"] = self.setup.route, self.setup.route.endpoint  # as FastAPI does
-        length, identity = b"%d" % len(content), observed.identity.encode()
-        headers = [TYPE, (b"content-length", length), (b"x-request-id", identity)]
+        headers = [TYPE, (b"content-length", b"%d" % len(content)), (b"x-request-id", identity.encode())]
         try:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": content})
         finally:
-            observer.end(observed, 200, self.path)
+            observer.end(identity, started, scope, 200, self.path)
 
 
 def front(app: ASGIApp) -> ASGIApp:

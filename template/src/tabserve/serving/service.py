@@ -11,7 +11,7 @@ from tabserve.errors import UserError
 from tabserve.serving import predictor as predictors
 from tabserve.serving.body import Bodies
 from tabserve.serving.errors import NotReadyError
-from tabserve.serving.observability import Metrics, Observer
+from tabserve.serving.observability import Observer
 from tabserve.serving.scheduling import BusyError, RetryPacer
 from tabserve.settings import ServeSettings
 
@@ -28,7 +28,7 @@ class Service:
     """
 
     def __init__(self, settings: ServeSettings) -> None:
-        self.settings, self.observer = settings, Observer(Metrics())
+        self.settings, self.observer = settings, Observer()
         self.bodies, self.pacer = Bodies(settings.max_body_bytes, settings.read_timeout), RetryPacer()
         self.predictor: predictors.Predictor | None = None
         self.reason = "the model is loading"
@@ -47,7 +47,7 @@ class Service:
             log.exception(self.reason)
         else:
             version = self.predictor.model.version
-            self.observer.metrics.model.labels(version).set(1)
+            self.observer.model.labels(version).set(1)
             log.info("ready", extra={"fields": {"model_version": version}})
         gc.freeze()
         gc.enable()  # `serve` has disabled it: what is imported and loaded stays, and looking through it takes long
