@@ -16,13 +16,12 @@ from starlette.applications import Starlette
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tabserve.serving.errors import JSON
 from tabserve.serving.observability import ObserverMiddleware
 from tabserve.serving.service import Service
 
 log = logging.getLogger("server")
 
-TYPE = (b"content-type", JSON.encode())
+TYPE = (b"content-type", b"application/json")
 ERROR = "tabserve.error"  # in a scope: what the route is to raise
 
 

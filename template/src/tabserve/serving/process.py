@@ -20,11 +20,10 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.embed import Server
-from pydantic_core import to_json
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tabserve.errors import UserError
-from tabserve.serving.errors import FAILED, JSON
 from tabserve.serving.fast_path import front
 from tabserve.serving.observability import configure_logging
 from tabserve.settings import ServeSettings, other_secrets
@@ -91,10 +90,7 @@ class Outermost:
         except Exception:
             log.exception("a request failed")
             with suppress(Exception):  # as it has been answered, most often
-                await send(
-                    {"type": "http.response.start", "status": 500, "headers": [(b"content-type", JSON.encode())]}
-                )
-                await send({"type": "http.response.body", "body": to_json(FAILED)})
+                await JSONResponse({"detail": "Internal Server Error"}, 500)(scope, receive, send)
         finally:
             self.last = time.monotonic()
 

@@ -5,12 +5,12 @@ import gc
 import logging
 import time
 
+from fastapi import HTTPException
 from starlette.types import Receive, Scope
 
 from tabserve.errors import UserError
 from tabserve.serving import predictor as predictors
 from tabserve.serving.body import Bodies
-from tabserve.serving.errors import NotReadyError
 from tabserve.serving.observability import Observer
 from tabserve.serving.scheduling import BusyError, RetryPacer
 from tabserve.settings import ServeSettings
@@ -56,20 +56,21 @@ class Service:
         """The answer to a prediction request.
 
         Raises:
-            Exception: one of those that `errors.as_http` knows, or what should not happen.
+            HTTPException: as `Bodies.read` says, or there is no model.
+            Exception: as `Predictor.predict` says, or what should not happen.
         """
         self.requests += 1
         body = b""
         try:
             body = await self.bodies.read(scope, receive)
             if self.predictor is None:
-                raise NotReadyError(self.reason)
+                raise HTTPException(503, self.reason, {"retry-after": "1"})
             return await self.predictor.predict(body, alone=self.requests == 1)
         except BusyError as error:
             seconds = error.seconds
         finally:
             self.requests -= 1
-            self.bodies.release(body)
+            self.bodies.room += len(body)
         body = b""  # it need not be held for the time of the pause
         await asyncio.sleep(self.pacer.next(time.monotonic()))
         raise BusyError(seconds)
