@@ -100,14 +100,10 @@ def front(app: ASGIApp) -> ASGIApp:
     if setup is None or app is not setup.api or setup.api.max_body_size is not None:
         return app
     usual = {FastPath, ObserverMiddleware} == {cast(Any, layer.cls) for layer in setup.api.user_middleware}
-    methods = [cast(Any, Starlette).__call__, cast(Any, FastAPI).__call__, FastAPI.build_middleware_stack]
-    plain = type(app) is FastAPI and "build_middleware_stack" not in vars(app) and all(map(_is_own, methods))
-    return FastPath(app, setup) if usual and plain else app
-
-
-def _is_own(method: Any) -> bool:
-    """Whether a method of the application's class is FastAPI's or Starlette's."""
-    return str(method.__code__.co_filename).endswith("applications.py")
+    methods: list[Any] = [Starlette.__call__, FastAPI.__call__, FastAPI.build_middleware_stack]
+    own = all(method.__code__.co_filename.endswith("applications.py") for method in methods)
+    plain = type(app) is FastAPI and "build_middleware_stack" not in vars(app)
+    return FastPath(app, setup) if usual and own and plain else app
 
 
 def fallback_reason(setup: Setup) -> str | None:

@@ -42,10 +42,10 @@ class Predictor:
             scheduling.BusyError: too much is waiting already.
         """
         self.batcher.check()
-        if len(body) > LARGE:
-            return self.content(await self.batcher.predicted(await asyncio.to_thread(self.read, body)))
         answers: batching.Future = self.batcher.loop.create_future()
-        if alone or self.slices.is_open():
+        if len(body) > LARGE:
+            self.batcher.submit(await asyncio.to_thread(self.read, body), answers)
+        elif alone or self.slices.is_open():
             self.batcher.submit(self.read(body), answers, alone)
         else:
             self.slices.add(partial(self._begin, body, answers), len(body))
@@ -60,11 +60,7 @@ class Predictor:
                 answers.set_exception(error)
 
     def read(self, body: bytes) -> list[schema.Row]:
-        """The rows of a body, validated.
-
-        Raises:
-            pydantic.ValidationError: the body is not valid JSON, or a row breaks the contract.
-        """
+        """The rows of a body, validated."""
         if len(body) > SMALL and body.count(b",") > self.max_rows * len(self.model.contract.features):
             body = schema.trimmed(body, self.model.contract, self.max_rows)
         return self.rows.validate_json(body) if body.lstrip()[:1] == b"[" else [self.row.validator.validate_json(body)]

@@ -159,7 +159,6 @@ class Process:
             *self.address,
             interface=Interfaces.ASGI,
             http=HTTPModes.http1,
-            websockets=True,
             backlog=CONNECTIONS,
             http1_settings=HTTP1Settings(round(self.settings.read_timeout * 1e3), max_buffer_size=BUFFER),
             log_level=LogLevels.warning,
