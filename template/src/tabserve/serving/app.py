@@ -24,7 +24,7 @@ from starlette.responses import JSONResponse, RedirectResponse
 
 from tabserve.contract import schema
 from tabserve.serving.body import problem
-from tabserve.serving.fast_path import ERROR, FastPath, Setup
+from tabserve.serving.fast_path import ERROR, FastPath
 from tabserve.serving.observability import ObserverMiddleware, request_id
 from tabserve.serving.openapi import JSON, Health, Reason, describe
 from tabserve.serving.scheduling import BusyError
@@ -35,7 +35,6 @@ API_KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="Asked fo
 Guard = Sequence[params.Depends]
 NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": Reason}}
 PLAIN: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {}}}}
-PREDICT = "/predict"
 
 
 def model_app(settings: ServeSettings, dependencies: Guard = ()) -> FastAPI:
@@ -55,7 +54,7 @@ def model_app(settings: ServeSettings, dependencies: Guard = ()) -> FastAPI:
         await loading
         service.observer.flush()
 
-    key = settings.api_key.get_secret_value() if settings.api_key else None
+    key = settings.api_key.get_secret_value() if settings.api_key else ""
     guard = [Depends(_guard(key))] if key else []
     app = FastAPIOffline(
         title=settings.title,
@@ -73,10 +72,9 @@ def model_app(settings: ServeSettings, dependencies: Guard = ()) -> FastAPI:
     _add_health(app, service)
     _add_openapi(app, service, settings)
     functions = [needed.dependency for needed in guard]
-    setup = Setup(app, service, (key or "").encode(), route, functions)
     app.add_middleware(cast(Any, ObserverMiddleware), observer=service.observer)
-    app.add_middleware(cast(Any, FastPath), setup=setup)
-    app.state.service, app.state.fast_path = service, setup
+    app.add_middleware(cast(Any, FastPath), api=app, service=service, key=key.encode(), route=route, guard=functions)
+    app.state.service = service
     return app
 
 
@@ -143,7 +141,7 @@ def _add_model(app: FastAPI, service: Service, guard: Guard) -> None:
 
 
 def _add_predict(app: FastAPI, service: Service, guard: Guard) -> APIRoute:
-    @app.post(PREDICT, tags=["model"], dependencies=guard, summary="Predict for one row, or for each row of a list")
+    @app.post("/predict", tags=["model"], dependencies=guard, summary="Predict for one row, or for each row of a list")
     async def predict(request: Request) -> Response:
         """Each row is checked against the contract; one that breaks it refuses the request, with the reasons."""
         # Most requests do not come here: fast_path.py answers them the same, and leaves its errors to this.
@@ -158,7 +156,7 @@ def _add_predict(app: FastAPI, service: Service, guard: Guard) -> APIRoute:
         except BusyError as error:
             raise HTTPException(503, str(error), {"retry-after": str(math.ceil(error.seconds))}) from None
 
-    return next(route for route in app.routes if isinstance(route, APIRoute) and route.path == PREDICT)
+    return cast(APIRoute, app.routes[-1])
 
 
 def _add_openapi(app: FastAPI, service: Service, settings: ServeSettings) -> None:

@@ -10,7 +10,6 @@ from tabserve.serving.scheduling import BusyError, Deadlines
 HELD, ROOM = 4, 8 * 2**20  # as many of the largest bodies, and as many bytes, may be held at once
 SMALL, RESERVE = 16_384, 0.25  # bytes of a small body; the share of the room that only small bodies get
 DISCARDED = 64 * 2**20  # bytes of a body that is too large
-CLIENT_CLOSED_REQUEST = 499  # as nginx logs it; nobody is there to read it
 
 
 class Bodies:
@@ -70,7 +69,8 @@ class Bodies:
 def _part(message: Message) -> tuple[bytes, bool]:
     """A part of a body, and whether there may be more."""
     if message["type"] == "http.disconnect":
-        raise HTTPException(CLIENT_CLOSED_REQUEST, "the client went away before its request was complete")
+        # A status as nginx logs it; nobody is there to read it.
+        raise HTTPException(499, "the client went away before its request was complete")
     return message.get("body", b""), message.get("more_body", False)
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import datetime as dt
 import io
-import itertools
 import json
 import logging
 import re
@@ -17,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import cache, lru_cache, partial
-from itertools import accumulate
+from itertools import accumulate, count
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
@@ -31,7 +30,7 @@ QUIET = frozenset(("/livez", "/readyz", "/metrics"))
 LONGEST = 256  # characters of a path that is logged
 INTERVAL = 0.01  # seconds for which requests are collected, to be counted and logged together
 LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-PROCESS, REQUESTS = secrets.token_hex(8), itertools.count(1)
+PROCESS, REQUESTS = secrets.token_hex(8), count(1)
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 log = logging.getLogger("access")

@@ -35,11 +35,10 @@ NOISE = ("Embedded server is experimental", "Unexpected exit from worker")
 LEAST_GRACE = 0.5  # seconds that an idle server needs
 BUFFER = 16_384  # bytes of a connection that are read before the application takes them: a head at most
 
-Application = Callable[[ServeSettings], ASGIApp]
 Address = tuple[str, int]
 
 
-def serve(application: Application, settings: ServeSettings, warning: str | None = None) -> None:
+def serve(application: Callable[[ServeSettings], ASGIApp], settings: ServeSettings, warning: str | None = None) -> None:
     """Run until SIGTERM or SIGINT; requests in flight are finished first, and the exit code is 0.
 
     Args:

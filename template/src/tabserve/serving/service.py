@@ -9,9 +9,9 @@ from fastapi import HTTPException
 from starlette.types import Receive, Scope
 
 from tabserve.errors import UserError
-from tabserve.serving import predictor as predictors
 from tabserve.serving.body import Bodies
 from tabserve.serving.observability import Observer
+from tabserve.serving.predictor import Predictor
 from tabserve.serving.scheduling import BusyError, RetryPacer
 from tabserve.settings import ServeSettings
 
@@ -30,7 +30,7 @@ class Service:
     def __init__(self, settings: ServeSettings) -> None:
         self.settings, self.observer = settings, Observer()
         self.bodies, self.pacer = Bodies(settings.max_body_bytes, settings.read_timeout), RetryPacer()
-        self.predictor: predictors.Predictor | None = None
+        self.predictor: Predictor | None = None
         self.reason = "the model is loading"
         self.requests = 0
 
@@ -38,7 +38,7 @@ class Service:
         """Load the model; whatever is wrong with it becomes the reason why there is none."""
         loop = asyncio.get_running_loop()
         try:
-            self.predictor = await asyncio.to_thread(predictors.load, self.settings, self.observer, loop)
+            self.predictor = await asyncio.to_thread(Predictor, self.settings, self.observer, loop)
         except UserError as error:
             self.reason = str(error)
             log.error(self.reason)
