@@ -17,7 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader
 from fastapi_offline import FastAPIOffline
-from prometheus_client import generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from pydantic import ValidationError
 from pydantic_core import to_json
 from starlette.responses import JSONResponse, RedirectResponse
@@ -105,9 +105,7 @@ def _add_health(app: FastAPI, service: Service) -> None:
     async def prometheus() -> Response:
         """In the Prometheus text exposition format."""
         service.observer.flush()
-        return Response(
-            generate_latest(service.observer.registry), media_type="text/plain; version=0.0.4; charset=utf-8"
-        )
+        return Response(generate_latest(service.observer.registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 def _guard(key: str) -> Callable[[str | None], None]:
