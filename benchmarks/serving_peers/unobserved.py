@@ -10,16 +10,16 @@ from importlib import import_module
 from typing import Any
 
 
-def unobserving(observer: type[Any], observed: Any) -> type[Any]:
+def unobserving(observer: type[Any]) -> type[Any]:
     """An observer that does nothing."""
 
     class Blind(observer):  # type: ignore[misc]
         labels = property(lambda self: [], lambda self, labels: None)
 
-        def begin(self, method: str, path: str, headers: Any) -> Any:
-            return observed("0" * 32, 0.0, method, path)
+        def begin(self, headers: Any) -> tuple[str, float]:
+            return "0" * 32, 0.0
 
-        def end(self, observed: Any, status: int, route: str) -> None:
+        def end(self, *request: Any) -> None:
             pass
 
     return Blind
@@ -29,7 +29,7 @@ def main() -> None:
     """Serve as `serve --port PORT` does."""
     names = ("serving.app", "serving.service", "serving.process", "serving.observability", "settings")
     app, service, process, observability, settings = (import_module(f"tabserve.{name}") for name in names)
-    vars(service)["Observer"] = unobserving(observability.Observer, observability.Observed)
+    vars(service)["Observer"] = unobserving(observability.Observer)
     process.serve(app.model_app, settings.load(settings.ServeSettings, port=int(sys.argv[1])))
 
 

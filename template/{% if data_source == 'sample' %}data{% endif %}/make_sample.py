@@ -11,39 +11,18 @@ import datetime as dt
 import math
 import random
 import sys
+from typing import Any
 
 ROWS = 4_000
 EDUCATION = ("school", "bachelor", "master")
-EMPLOYMENT = (
-    ("employee", 0.62),
-    ("self-employed", 0.16),
-    ("civil servant", 0.12),
-    ("retired", 0.07),
-    ("student", 0.03),
-)
-REGION = ("north", "south", "east", "west", "centre")
-FIELDS = (
-    "customer_id",
-    "customer_since",
-    "age",
-    "education",
-    "employment",
-    "region",
-    "household_size",
-    "income",
-    "card_spend",
-    "mortgage",
-    "savings_account",
-    "online_banking",
-    "loan_accepted",
-)
+EMPLOYMENT = {"employee": 0.62, "self-employed": 0.16, "civil servant": 0.12, "retired": 0.07, "student": 0.03}
 
 
-def customer(position: int, chance: random.Random) -> dict[str, object]:
+def customer(position: int, chance: random.Random) -> dict[str, Any]:
     """One row, with every value known."""
     age = min(max(round(chance.gauss(45, 13)), 18), 88)
     education = chance.choices(EDUCATION, (0.45, 0.35, 0.20))[0]
-    employment = chance.choices(*zip(*EMPLOYMENT, strict=True))[0]
+    employment = chance.choices(list(EMPLOYMENT), list(EMPLOYMENT.values()))[0]
     household = chance.choices((1, 2, 3, 4, 5), (0.28, 0.32, 0.18, 0.16, 0.06))[0]
     schooling = EDUCATION.index(education)
     factor = {"student": 0.4, "retired": 0.7, "self-employed": 1.15}.get(employment, 1.0)
@@ -51,15 +30,14 @@ def customer(position: int, chance: random.Random) -> dict[str, object]:
     spend = income / 12 * chance.betavariate(2.2, 7) + 40 * household
     mortgage = income * chance.uniform(1.0, 4.5) if chance.random() < 0.32 else 0.0
     savings = chance.random() < 0.25 + 0.25 * (income > 60_000)
+    days = int(chance.expovariate(1 / 2_200)) % 9_000
     return {
         "customer_id": f"C{100_000 + position}",
-        "customer_since": (
-            dt.date(2026, 6, 30) - dt.timedelta(days=int(chance.expovariate(1 / 2_200)) % 9_000)
-        ).isoformat(),
+        "customer_since": (dt.date(2026, 6, 30) - dt.timedelta(days)).isoformat(),
         "age": age,
         "education": education,
         "employment": employment,
-        "region": chance.choice(REGION),
+        "region": chance.choice(("north", "south", "east", "west", "centre")),
         "household_size": household,
         "income": round(income, -2),
         "card_spend": round(spend, 2),
@@ -69,17 +47,16 @@ def customer(position: int, chance: random.Random) -> dict[str, object]:
     }
 
 
-def accepts(row: dict[str, object], chance: random.Random) -> bool:
+def accepts(row: dict[str, Any], chance: random.Random) -> bool:
     """Whether the customer takes the loan."""
-    income, spend = float(str(row["income"])), float(str(row["card_spend"]))
-    score = -6.6 + 1.5 * math.log(income / 40_000) + spend / 700
-    score += 2.6 * (income > 85_000) * (row["education"] != "school")
-    score += 1.1 * (int(str(row["household_size"])) >= 3) + 0.9 * (row["employment"] == "self-employed")
-    score += 1.2 * (row["mortgage"] == 0.0) * (int(str(row["age"])) < 35)
+    score = -6.6 + 1.5 * math.log(row["income"] / 40_000) + row["card_spend"] / 700
+    score += 2.6 * (row["income"] > 85_000) * (row["education"] != "school")
+    score += 1.1 * (row["household_size"] >= 3) + 0.9 * (row["employment"] == "self-employed")
+    score += 1.2 * (row["mortgage"] == 0.0) * (row["age"] < 35)
     return chance.random() < 1 / (1 + math.exp(-1.5 * (score - 0.2)))
 
 
-def with_gaps(row: dict[str, object], chance: random.Random) -> dict[str, object]:
+def with_gaps(row: dict[str, Any], chance: random.Random) -> dict[str, Any]:
     """The row as a bank would hand it over: some values are missing, booleans read yes and no."""
     for field, share in (("employment", 0.04), ("income", 0.06), ("customer_since", 0.02), ("online_banking", 0.03)):
         if chance.random() < share:
@@ -92,12 +69,14 @@ def with_gaps(row: dict[str, object], chance: random.Random) -> dict[str, object
 def main() -> None:
     """Write the sample to standard output."""
     chance = random.Random(2026)
-    writer = csv.DictWriter(sys.stdout, FIELDS, lineterminator="\n")
-    writer.writeheader()
+    rows = []
     for position in range(ROWS):
         row = customer(position, chance)
         row["loan_accepted"] = accepts(row, chance)
-        writer.writerow(with_gaps(row, chance))
+        rows.append(with_gaps(row, chance))
+    writer = csv.DictWriter(sys.stdout, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
 
 
 if __name__ == "__main__":

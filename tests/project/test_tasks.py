@@ -189,8 +189,8 @@ def test_lint_and_format_run_all_their_tools(copied: Path) -> None:
 def test_an_own_transformer_passes_lint(copied: Path) -> None:
     """As scikit-learn's documentation writes it: `X`, no docstring for `fit`, a base class that is not typed."""
     pipeline = copied / "src/loan_offers/pipeline.py"
-    imported = pipeline.read_text().replace("import BaseEstimator", "import BaseEstimator, TransformerMixin")
-    pipeline.write_text(imported + TRANSFORMER)
+    imports = "from sklearn.base import BaseEstimator, TransformerMixin\nfrom sklearn.compose"
+    pipeline.write_text(pipeline.read_text().replace("from sklearn.compose", imports) + TRANSFORMER)
     here(copied, "format")
     assert "no issues found" in here(copied, "lint")
 

@@ -49,6 +49,12 @@ def run(test: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(test, 30))
 
 
+async def predicted(batches: Batcher, rows: list[Row]) -> list[Answer]:
+    answers: asyncio.Future[list[Answer]] = batches.loop.create_future()
+    batches.submit(rows, answers)
+    return await answers
+
+
 def batcher(model: Recorder, cost: Cost, longest_wait: float = 60) -> Batcher:
     return Batcher(model.predict, cost, longest_wait, Turn(asyncio.get_running_loop()))
 
@@ -58,7 +64,7 @@ def test_requests_of_one_turn_are_predicted_together() -> None:
 
     async def ask() -> None:
         batches = batcher(model, QUICK)
-        answers = await asyncio.gather(*(batches.predicted(rows(i, i + 0.5)) for i in range(10)))
+        answers = await asyncio.gather(*(predicted(batches, rows(i, i + 0.5)) for i in range(10)))
         for i, answer in enumerate(answers):
             assert answer == doubled(rows(i, i + 0.5))
 
@@ -89,7 +95,7 @@ def test_a_turn_takes_no_longer_than_the_event_loop_may_be_held_up() -> None:
 
     async def ask() -> None:
         batches = batcher(model, Cost(0.0005, 0.0005))
-        await asyncio.gather(*(batches.predicted(rows(i)) for i in range(10)))
+        await asyncio.gather(*(predicted(batches, rows(i)) for i in range(10)))
 
     run(ask())
     assert model.sizes == [per_turn, per_turn, 10 - 2 * per_turn]
@@ -101,10 +107,10 @@ def test_a_slow_model_leaves_the_event_loop_free() -> None:
 
     async def ask() -> None:
         batches = batcher(model, SLOW)
-        first = asyncio.create_task(batches.predicted(rows(1)))
+        first = asyncio.create_task(predicted(batches, rows(1)))
         while not batches._slow_rows:
             await asyncio.sleep(0)
-        others = [asyncio.create_task(batches.predicted(rows(i))) for i in range(2, 6)]
+        others = [asyncio.create_task(predicted(batches, rows(i))) for i in range(2, 6)]
         for _ in range(100):  # the event loop turns while the model is busy
             await asyncio.sleep(0.001)
         assert not first.done()
@@ -124,11 +130,11 @@ def test_a_long_list_does_not_hold_up_a_short_one() -> None:
     async def ask() -> None:
         batches = batcher(model, Cost(1e-4, 1e-4))
         model.gate.clear()
-        long = asyncio.create_task(batches.predicted(rows(*range(100))))
+        long = asyncio.create_task(predicted(batches, rows(*range(100))))
         while not batches._slow_rows:
             await asyncio.sleep(0)
         model.gate.set()
-        assert await batches.predicted(rows(3)) == doubled(rows(3))
+        assert await predicted(batches, rows(3)) == doubled(rows(3))
         assert len(await long) == 100
 
     run(ask())
@@ -141,14 +147,14 @@ def test_a_full_queue_refuses() -> None:
 
     async def ask() -> None:
         batches = batcher(model, SLOW, longest_wait=0.1)
-        accepted = [asyncio.create_task(batches.predicted(rows(i))) for i in range(20)]
+        accepted = [asyncio.create_task(predicted(batches, rows(i))) for i in range(20)]
         await asyncio.sleep(0.05)
         refused = [task for task in accepted if task.done() and isinstance(task.exception(), BusyError)]
         assert len(refused) == 10  # 0.02 s for the first row, 0.01 s for each further one
         assert "try again in 1 s" in str(refused[0].exception())
         model.gate.set()
         await asyncio.gather(*accepted, return_exceptions=True)
-        assert await batches.predicted(rows(7)) == doubled(rows(7))
+        assert await predicted(batches, rows(7)) == doubled(rows(7))
 
     run(ask())
 
@@ -172,8 +178,8 @@ def test_a_failure_is_told_to_its_batch_only(cost: Cost) -> None:
     async def ask() -> None:
         batches = batcher(model, cost)
         with pytest.raises(ValueError, match="not a number"):
-            await batches.predicted(rows(math.nan))
-        assert await batches.predicted(rows(1)) == doubled(rows(1))
+            await predicted(batches, rows(math.nan))
+        assert await predicted(batches, rows(1)) == doubled(rows(1))
 
     run(ask())
 
@@ -184,7 +190,7 @@ def test_a_request_that_is_given_up_disturbs_no_other(cost: Cost) -> None:
 
     async def ask() -> None:
         batches = batcher(model, cost)
-        given_up, kept = (asyncio.create_task(batches.predicted(rows(i))) for i in range(2))
+        given_up, kept = (asyncio.create_task(predicted(batches, rows(i))) for i in range(2))
         await asyncio.sleep(0)
         given_up.cancel()
         assert await kept == doubled(rows(1))
@@ -204,7 +210,7 @@ def test_every_request_gets_its_own_rows(sizes: list[int], cost: Cost) -> None:
         batches = batcher(model, cost)
         starts = list(accumulate([0, *sizes[:-1]]))
         wanted = [rows(*range(start, start + size)) for start, size in zip(starts, sizes, strict=True)]
-        answers = await asyncio.gather(*map(batches.predicted, wanted))
+        answers = await asyncio.gather(*(predicted(batches, each) for each in wanted))
         for asked, answer in zip(wanted, answers, strict=True):
             assert answer == doubled(asked)
 

@@ -5,6 +5,7 @@ OpenAPI and every check come from the contract inside that file.
 """
 
 import asyncio
+import math
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,13 +17,17 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader
 from fastapi_offline import FastAPIOffline
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from pydantic import ValidationError
 from pydantic_core import to_json
-from starlette.responses import RedirectResponse
+from starlette.responses import JSONResponse, RedirectResponse
 
-from tabserve.serving.errors import FAILED, JSON, as_http
-from tabserve.serving.fast_path import ERROR, FastPath, Setup
+from tabserve.contract import schema
+from tabserve.serving.body import problem
+from tabserve.serving.fast_path import ERROR, FastPath
 from tabserve.serving.observability import ObserverMiddleware, request_id
-from tabserve.serving.openapi import Health, Reason, describe
+from tabserve.serving.openapi import JSON, Health, Reason, describe
+from tabserve.serving.scheduling import BusyError
 from tabserve.serving.service import Service
 from tabserve.settings import ServeSettings
 
@@ -30,7 +35,6 @@ API_KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="Asked fo
 Guard = Sequence[params.Depends]
 NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": Reason}}
 PLAIN: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {}}}}
-PREDICT = "/predict"
 
 
 def model_app(settings: ServeSettings, dependencies: Guard = ()) -> FastAPI:
@@ -50,7 +54,7 @@ def model_app(settings: ServeSettings, dependencies: Guard = ()) -> FastAPI:
         await loading
         service.observer.flush()
 
-    key = settings.api_key.get_secret_value() if settings.api_key else None
+    key = settings.api_key.get_secret_value() if settings.api_key else ""
     guard = [Depends(_guard(key))] if key else []
     app = FastAPIOffline(
         title=settings.title,
@@ -68,44 +72,40 @@ def model_app(settings: ServeSettings, dependencies: Guard = ()) -> FastAPI:
     _add_health(app, service)
     _add_openapi(app, service, settings)
     functions = [needed.dependency for needed in guard]
-    setup = Setup(app, service, (key or "").encode(), route, functions)
     app.add_middleware(cast(Any, ObserverMiddleware), observer=service.observer)
-    app.add_middleware(cast(Any, FastPath), setup=setup)
-    app.state.service, app.state.fast_path = service, setup
+    app.add_middleware(cast(Any, FastPath), api=app, service=service, key=key.encode(), route=route, guard=functions)
+    app.state.service = service
     return app
-
-
-def _answer(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(to_json(content), status, headers, JSON)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
     """Problems without the input: it may be secret or huge."""
     shown = [{name: each[name] for name in ("type", "loc", "msg")} for each in cast(Any, error).errors()]
-    return _answer({"detail": shown}, 422)
+    return JSONResponse({"detail": shown}, 422)
 
 
 async def _crashed(request: Request, error: Exception) -> Response:
     """What is answered for an error that nothing handles; the server logs it."""
-    return _answer(FAILED, 500, {"x-request-id": request_id.get()})
+    return JSONResponse({"detail": "Internal Server Error"}, 500, {"x-request-id": request_id.get()})
 
 
 def _add_health(app: FastAPI, service: Service) -> None:
     @app.get("/livez", tags=["health"], summary="Whether the process answers", response_model=Health)
     async def livez() -> Response:
         """It depends on nothing else."""
-        return _answer({"status": "alive"})
+        return JSONResponse({"status": "alive"})
 
     @app.get("/readyz", tags=["health"], summary="Whether a model is ready", response_model=Health, responses=NOT_READY)
     async def readyz() -> Response:
         """The model is loaded and has made a first prediction; otherwise the reason why not."""
-        return _answer({"detail": service.reason}, 503) if service.predictor is None else _answer({"status": "ready"})
+        ready = service.predictor is not None
+        return JSONResponse({"status": "ready"}) if ready else JSONResponse({"detail": service.reason}, 503)
 
     @app.get("/metrics", tags=["health"], summary="Prometheus metrics", response_class=Response, responses=PLAIN)
     async def prometheus() -> Response:
         """In the Prometheus text exposition format."""
         service.observer.flush()
-        return Response(service.observer.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(generate_latest(service.observer.registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 def _guard(key: str) -> Callable[[str | None], None]:
@@ -134,12 +134,12 @@ def _add_model(app: FastAPI, service: Service, guard: Guard) -> None:
     async def model() -> Response:
         """Contract, version, scores on held-out rows, library versions, data hash and git commit."""
         if service.predictor is None:
-            return _answer({"detail": service.reason}, 503)
-        return _answer(dict(service.predictor.model.metadata))
+            return JSONResponse({"detail": service.reason}, 503)
+        return Response(to_json(dict(service.predictor.model.metadata)), media_type=JSON)
 
 
 def _add_predict(app: FastAPI, service: Service, guard: Guard) -> APIRoute:
-    @app.post(PREDICT, tags=["model"], dependencies=guard, summary="Predict for one row, or for each row of a list")
+    @app.post("/predict", tags=["model"], dependencies=guard, summary="Predict for one row, or for each row of a list")
     async def predict(request: Request) -> Response:
         """Each row is checked against the contract; one that breaks it refuses the request, with the reasons."""
         # Most requests do not come here: fast_path.py answers them the same, and leaves its errors to this.
@@ -147,10 +147,14 @@ def _add_predict(app: FastAPI, service: Service, guard: Guard) -> APIRoute:
             if ERROR in request.scope:
                 raise request.scope.pop(ERROR)  # a circle of error, frame and scope would keep the connection
             return Response(await service.predict(request.scope, request.receive), media_type=JSON)
-        except Exception as error:
-            raise as_http(error) or error from None
+        except ValidationError as error:
+            raise RequestValidationError(schema.problems(error)) from None
+        except OverflowError as error:
+            raise RequestValidationError([problem("prediction_overflow", str(error))]) from None
+        except BusyError as error:
+            raise HTTPException(503, str(error), {"retry-after": str(math.ceil(error.seconds))}) from None
 
-    return next(route for route in app.routes if isinstance(route, APIRoute) and route.path == PREDICT)
+    return cast(APIRoute, app.routes[-1])
 
 
 def _add_openapi(app: FastAPI, service: Service, settings: ServeSettings) -> None:

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple
 
 from tabserve.contract.schema import Row
@@ -90,21 +91,11 @@ class Batcher:
         self._worker: asyncio.Task[None] | None = None
         self.loop = turn.loop
         self._turn = turn
-        turn.at_end(self._predict_quick)
+        turn.ends.append(self._predict_quick)
         self._thread = ThreadPoolExecutor(1, "inference")
 
-    async def predicted(self, rows: list[Row]) -> list[Answer]:
-        """The answers for rows that were validated.
-
-        Raises:
-            BusyError: the queue is full.
-        """
-        answers: Future = self.loop.create_future()
-        self.submit(rows, answers)
-        return await answers
-
     def submit(self, rows: list[Row], answers: Future, alone: bool = False) -> None:
-        """Queue rows; `answers` gets their answers, or what went wrong.
+        """Queue rows that were validated; `answers` gets their answers, or what went wrong.
 
         Args:
             alone: that no other request is on its way: this one need not wait for the end of the turn.
@@ -132,12 +123,7 @@ class Batcher:
         self._quick_rows -= sum([len(request.rows) for request in batch]) if self._quick else self._quick_rows
         if self._quick and not self._turn.began:
             self._turn.begin()
-        try:
-            answers = self._predicted(batch)
-        except Exception as error:
-            _fail(batch, error)
-        else:
-            _resolve(batch, answers)
+        _settle(batch, partial(self._predicted, batch))
 
     def check(self) -> None:
         """Refuse a request before it is read, where every request waits for the thread.
@@ -163,12 +149,9 @@ class Batcher:
         """Predict in the thread until nothing waits."""
         while self._slow:
             batch = self._take(self._slow, self.cost.rows(BATCH))
-            try:
-                answers = await self.loop.run_in_executor(self._thread, self._predicted, batch)
-            except Exception as error:
-                _fail(batch, error)
-            else:
-                _resolve(batch, answers)
+            working = self.loop.run_in_executor(self._thread, self._predicted, batch)
+            await asyncio.wait([working])
+            _settle(batch, working.result)
             self._slow_rows -= sum(len(request.rows) for request in batch)
 
     def _predicted(self, batch: list[_Request]) -> list[Answer]:
@@ -184,16 +167,17 @@ class Batcher:
         return batch
 
 
-def _resolve(batch: list[_Request], answers: list[Answer]) -> None:
-    start = 0
+def _settle(batch: list[_Request], predicted: Callable[[], list[Answer]]) -> None:
+    """Give each request its own answers, or all what went wrong; one that was given up is done already."""
+    try:
+        answers, start = predicted(), 0
+    except Exception as error:
+        for _, future in batch:
+            if not future.done():
+                future.set_exception(error)
+        return
     for rows, future in batch:
         end = start + len(rows)
-        if not future.done():  # a request that was given up
+        if not future.done():
             future.set_result(answers[start:end])
         start = end
-
-
-def _fail(batch: list[_Request], error: Exception) -> None:
-    for _, future in batch:
-        if not future.done():
-            future.set_exception(error)

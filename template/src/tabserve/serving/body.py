@@ -1,6 +1,8 @@
 """Request bodies: none larger than a limit, and all that are held at once no larger than a few of the largest."""
 
-from starlette.requests import ClientDisconnect
+from typing import Any
+
+from fastapi import HTTPException
 from starlette.types import Message, Receive, Scope
 
 from tabserve.serving.scheduling import BusyError, Deadlines
@@ -8,20 +10,6 @@ from tabserve.serving.scheduling import BusyError, Deadlines
 HELD, ROOM = 4, 8 * 2**20  # as many of the largest bodies, and as many bytes, may be held at once
 SMALL, RESERVE = 16_384, 0.25  # bytes of a small body; the share of the room that only small bodies get
 DISCARDED = 64 * 2**20  # bytes of a body that is too large
-
-
-class TooLargeError(Exception):
-    """The body is larger than so many bytes."""
-
-    def __init__(self, largest: int) -> None:
-        super().__init__(f"the body is larger than {largest:,} bytes")
-
-
-class LateError(Exception):
-    """The body did not come within so many seconds."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"the body did not come within {seconds:g} s")
 
 
 class Bodies:
@@ -38,14 +26,12 @@ class Bodies:
         self.reserve = int(RESERVE * self.room)
 
     async def read(self, scope: Scope, receive: Receive) -> bytes:
-        """The body of a request; its bytes count as held until `release`.
+        """The body of a request; its bytes count as held until they are added to `room` again.
 
         Raises:
-            TooLargeError: the body is too large. What comes of it has been read: a client that is still sending when
-                its connection closes does not see the answer.
+            HTTPException: the body is too large or too late, or the client went away. What comes of a body that is too
+                large has been read: a client that is still sending when its connection closes does not see the answer.
             BusyError: other requests hold too many bytes.
-            LateError: it takes too long.
-            starlette.requests.ClientDisconnect: the client went away.
         """
         parts: list[bytes] = []
         task = self.deadlines.start()
@@ -57,13 +43,10 @@ class Bodies:
             if self.deadlines.stop(task):
                 raise
             task.uncancel()
-            raise LateError(self.deadlines.seconds) from None
+            late = f"the body did not come within {self.deadlines.seconds:g} s"
+            raise HTTPException(408, [problem("body_late", late)]) from None
         finally:
             self.deadlines.stop(task)
-
-    def release(self, body: bytes) -> None:
-        """Let go of a body that was read."""
-        self.room += len(body)
 
     async def _read(self, scope: Scope, receive: Receive, parts: list[bytes]) -> None:
         announced, size, more = _announced(scope), 0, True
@@ -86,7 +69,8 @@ class Bodies:
 def _part(message: Message) -> tuple[bytes, bool]:
     """A part of a body, and whether there may be more."""
     if message["type"] == "http.disconnect":
-        raise ClientDisconnect
+        # A status as nginx logs it; nobody is there to read it.
+        raise HTTPException(499, "the client went away before its request was complete")
     return message.get("body", b""), message.get("more_body", False)
 
 
@@ -104,4 +88,9 @@ async def _refuse(scope: Scope, receive: Receive, more: bool, largest: int) -> N
     while more and not expects and size < DISCARDED:
         part, more = _part(await receive())
         size += len(part)
-    raise TooLargeError(largest)
+    raise HTTPException(413, [problem("body_too_large", f"the body is larger than {largest:,} bytes")])
+
+
+def problem(kind: str, message: str) -> dict[str, Any]:
+    """What is wrong with a body as a whole, in the format of FastAPI's 422 response."""
+    return {"type": kind, "loc": ["body"], "msg": message}

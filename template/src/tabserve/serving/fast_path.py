@@ -7,8 +7,8 @@ what goes wrong is raised there: FastAPI's route answers all errors.
 
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple, cast
+from collections.abc import Awaitable
+from typing import Any, cast
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -16,39 +16,30 @@ from starlette.applications import Starlette
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tabserve.serving.errors import JSON
-from tabserve.serving.observability import ObserverMiddleware, request_id
+from tabserve.serving.observability import ObserverMiddleware
 from tabserve.serving.service import Service
 
 log = logging.getLogger("server")
 
-TYPE = (b"content-type", JSON.encode())
+TYPE = (b"content-type", b"application/json")
 ERROR = "tabserve.error"  # in a scope: what the route is to raise
 
 
-class Setup(NamedTuple):
-    """What a fast path belongs to.
+class FastPath:
+    """Answers `POST /predict`, and hands everything else on to `app`.
 
-    Attributes:
+    Args:
         api: the application.
-        service: what predicts.
         key: what the header X-API-Key must hold, empty without a key.
         route: what answers predictions otherwise.
         guard: the functions that the route depends on: at most the one that compares the key.
     """
 
-    api: FastAPI
-    service: Service
-    key: bytes
-    route: APIRoute
-    guard: list[Callable[..., Any] | None]
-
-
-class FastPath:
-    """Answers `POST /predict`, and hands everything else on to `app`."""
-
-    def __init__(self, app: ASGIApp, setup: Setup) -> None:
-        self.app, self.setup, self.service, self.path = app, setup, setup.service, setup.route.path
+    def __init__(
+        self, app: ASGIApp, api: FastAPI, service: Service, key: bytes, route: APIRoute, guard: list[Any]
+    ) -> None:
+        self.app, self.api, self.service, self.key = app, api, service, key
+        self.route, self.path, self.guard = route, route.path, guard
         self.is_open: bool | None = None  # not known before the first request: a lifespan may still add routes
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -61,22 +52,33 @@ class FastPath:
             and scope["path"] == self.path
             and scope["method"] == "POST"
             and ERROR not in scope
-            and not self.setup.api.dependency_overrides
-            and (not self.setup.key or _holds(scope, self.setup.key))
+            and not self.api.dependency_overrides
+            and (not self.key or _holds(scope, self.key))
         ):
             return self._predict(scope, receive, send)
         return self.app(scope, receive, send)
 
     def _look(self) -> None:
-        reason = fallback_reason(self.setup)
+        reason = self.fallback_reason()
         if reason and not isinstance(self.app, FastAPI):  # once, and not for the one in front
             log.info("predictions take FastAPI's path", extra={"fields": {"reason": reason}})
         self.is_open = reason is None
 
+    def fallback_reason(self) -> str | None:
+        """Why FastAPI's path may answer a prediction differently."""
+        scope = {"type": "http", "method": "POST", "path": self.path, "root_path": "", "headers": []}
+        found = (route for route in self.api.router.routes if route.matches(scope)[0] is Match.FULL)
+        if next(found, None) is not self.route:
+            return f"another route answers POST {self.path}"
+        if [needed.call for needed in self.route.dependant.dependencies] != self.guard:
+            return f"the route {self.path} has other dependencies"
+        if [cast(Any, layer.cls) for layer in self.api.user_middleware[-2:]] != [FastPath, ObserverMiddleware]:
+            return "a middleware was put after those of the model"
+        return None
+
     async def _predict(self, scope: Scope, receive: Receive, send: Send) -> None:
         observer = self.service.observer
-        observed = observer.begin("POST", self.path, scope["headers"])
-        request_id.set(observed.identity)
+        identity, started = observer.begin(scope["headers"])
         try:
             content = await self.service.predict(scope, receive)
         except Exception as error:
@@ -84,14 +86,13 @@ class FastPath:
         if ERROR in scope:  # outside of `except`: what it holds would keep the request's connection
             await self.app(scope, receive, send)
             return
-        scope["route"], scope["endpoint"] = self.setup.route, self.setup.route.endpoint  # as FastAPI does
-        length, identity = b"%d" % len(content), observed.identity.encode()
-        headers = [TYPE, (b"content-length", length), (b"x-request-id", identity)]
+        scope["route"], scope["endpoint"] = self.route, self.route.endpoint  # as FastAPI does
+        headers = [TYPE, (b"content-length", b"%d" % len(content)), (b"x-request-id", identity.encode())]
         try:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": content})
         finally:
-            observer.end(observed, 200, self.path)
+            observer.end(identity, started, scope, 200, self.path)
 
 
 def front(app: ASGIApp) -> ASGIApp:
@@ -99,31 +100,13 @@ def front(app: ASGIApp) -> ASGIApp:
 
     That may be a middleware, or what traces requests: such tools put functions of theirs in the place of FastAPI's.
     """
-    setup: Setup | None = getattr(getattr(app, "state", None), "fast_path", None)
-    if setup is None or app is not setup.api or setup.api.max_body_size is not None:
+    if type(app) is not FastAPI or app.max_body_size is not None:
         return app
-    usual = {FastPath, ObserverMiddleware} == {cast(Any, layer.cls) for layer in setup.api.user_middleware}
-    methods = [cast(Any, Starlette).__call__, cast(Any, FastAPI).__call__, FastAPI.build_middleware_stack]
-    plain = type(app) is FastAPI and "build_middleware_stack" not in vars(app) and all(map(_is_own, methods))
-    return FastPath(app, setup) if usual and plain else app
-
-
-def _is_own(method: Any) -> bool:
-    """Whether a method of the application's class is FastAPI's or Starlette's."""
-    return str(method.__code__.co_filename).endswith("applications.py")
-
-
-def fallback_reason(setup: Setup) -> str | None:
-    """Why FastAPI's path may answer a prediction differently."""
-    api, route = setup.api, setup.route
-    scope = {"type": "http", "method": "POST", "path": route.path, "root_path": "", "headers": []}
-    if next((each for each in api.router.routes if each.matches(scope)[0] is Match.FULL), None) is not route:
-        return f"another route answers POST {route.path}"
-    if [needed.call for needed in route.dependant.dependencies] != setup.guard:
-        return f"the route {route.path} has other dependencies"
-    if [cast(Any, layer.cls) for layer in api.user_middleware[-2:]] != [FastPath, ObserverMiddleware]:
-        return "a middleware was put after those of the model"
-    return None
+    layers = {cast(Any, layer.cls): cast(Any, layer.kwargs) for layer in app.user_middleware}
+    methods: list[Any] = [Starlette.__call__, FastAPI.__call__, FastAPI.build_middleware_stack]
+    own = all(method.__code__.co_filename.endswith("applications.py") for method in methods)
+    usual = "build_middleware_stack" not in vars(app) and layers.keys() == {FastPath, ObserverMiddleware}
+    return FastPath(app, **layers[FastPath]) if own and usual else app
 
 
 def _holds(scope: Scope, key: bytes) -> bool:

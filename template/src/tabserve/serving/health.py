@@ -7,12 +7,10 @@ import os
 import sys
 from http.client import HTTPConnection, HTTPException
 
-SECONDS = 2
-
 
 def main() -> int:
     """0 when `/readyz` answers 200, else 1 and what it answers."""
-    connection = HTTPConnection("127.0.0.1", int(os.environ.get("SERVE_PORT", "8080")), timeout=SECONDS)
+    connection = HTTPConnection("127.0.0.1", int(os.environ.get("SERVE_PORT", "8080")), timeout=2)
     try:
         connection.request("GET", "/readyz")
         answer = connection.getresponse()

@@ -3,7 +3,6 @@
 import asyncio
 import datetime as dt
 import io
-import itertools
 import json
 import logging
 import re
@@ -16,22 +15,22 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
-from functools import cache, lru_cache
-from itertools import accumulate
+from functools import cache, lru_cache, partial
+from itertools import accumulate, count
 from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+REQUEST_ID = re.compile(rb"[\w.:-]{1,128}")
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 QUIET = frozenset(("/livez", "/readyz", "/metrics"))
 LONGEST = 256  # characters of a path that is logged
 INTERVAL = 0.01  # seconds for which requests are collected, to be counted and logged together
 LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-PROCESS, REQUESTS = secrets.token_hex(8), itertools.count(1)
+PROCESS, REQUESTS = secrets.token_hex(8), count(1)
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 log = logging.getLogger("access")
@@ -89,55 +88,6 @@ class Latency(Collector):
         yield family
 
 
-class Metrics:
-    """The counters and histograms of one application."""
-
-    def __init__(self) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]
-        self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "http_requests",
-            "Requests by method, path and status.",
-            ["method", "path", "status"],
-            registry=self.registry,
-        )
-        self.latency = Latency()
-        self.registry.register(self.latency)
-        self.predictions = Counter("predictions", "Predicted rows, by label.", ["label"], registry=self.registry)
-        self.rejected = Counter(
-            "rejected_requests", "Prediction requests that were answered 413 or 422.", registry=self.registry
-        )
-        # Looking up a child by its labels takes longer than counting with it. What can be a label is limited.
-        self._of_request = cache(lambda method, path, status: self.requests.labels(method, path, str(status)))
-        self._of_label = cache(self.predictions.labels)
-        self.model = Gauge("model_info", "1 for the model that is served.", ["version"], registry=self.registry)
-
-    def text(self) -> bytes:
-        """The exposition format, for `/metrics`."""
-        return generate_latest(self.registry)
-
-    def count_labels(self, labels: Iterable[str]) -> None:
-        """Count predicted rows by label."""
-        for label, rows in Counts(labels).items():
-            self._of_label(label).inc(rows)
-
-    def count_requests(self, method: str, path: str, status: int, seconds: Sequence[float]) -> None:
-        """Count and time requests that were answered alike."""
-        self._of_request(method, path, status).inc(len(seconds))
-        self.latency.observe(path, seconds)
-        if path == "/predict" and status in (413, 422):
-            self.rejected.inc(len(seconds))
-
-
-class Observed(NamedTuple):
-    """A request that is being handled; it began at `started` on the clock of `time.perf_counter`."""
-
-    identity: str
-    started: float
-    method: str
-    path: str
-
-
 class Entry(NamedTuple):
     """A request that has been answered."""
 
@@ -151,46 +101,64 @@ class Entry(NamedTuple):
 
 
 class Observer:
-    """Gives each request an id, times it, counts it and logs it.
+    """Gives each request of an application an id, times it, counts it and logs it.
 
     Requests are collected for a few milliseconds, then counted and logged together, in a fraction of the time.
     """
 
-    def __init__(self, metrics: Metrics) -> None:
-        self.metrics = metrics
+    def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.labels: list[str] = []
+        self.latency, self.registry = Latency(), CollectorRegistry()
+        self.registry.register(self.latency)
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        counter = partial(Counter, registry=self.registry)
+        requests = counter("http_requests", "Requests by method, path and status.", ["method", "path", "status"])
+        predictions = counter("predictions", "Predicted rows, by label.", ["label"])
+        self.rejected = counter("rejected_requests", "Prediction requests that were answered 413 or 422.")
+        # Looking up a child by its labels takes longer than counting with it. What can be a label is limited.
+        self._of_request, self._of_label = cache(requests.labels), cache(predictions.labels)
+        self.model = Gauge("model_info", "1 for the model that is served.", ["version"], registry=self.registry)
 
-    def begin(self, method: str, path: str, headers: Iterable[tuple[bytes, bytes]]) -> Observed:
-        """The head of a request has arrived."""
-        return Observed(_request_id(headers), time.perf_counter(), method, path)
+    def begin(self, headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, float]:
+        """The id of a request whose head has arrived, and the time on the clock of `time.perf_counter`."""
+        identity = _request_id(headers)
+        request_id.set(identity)
+        return identity, time.perf_counter()
 
-    def end(self, observed: Observed, status: int, route: str) -> None:
+    def end(self, identity: str, started: float, scope: Scope, status: int, route: str) -> None:
         """It has been answered, or left.
 
         Args:
             route: the path by which it is counted; there must not be many.
         """
-        seconds = time.perf_counter() - observed.started
+        seconds = time.perf_counter() - started
         if not self.entries:
             asyncio.get_running_loop().call_later(INTERVAL, self.flush)
-        identity, _, method, path = observed
-        self.entries.append(Entry(identity, time.time(), method, path, route, status, seconds))
+        self.entries.append(Entry(identity, time.time(), scope["method"], scope["path"], route, status, seconds))
 
     def flush(self) -> None:
         """Count and log what has been answered since the last time."""
         entries, self.entries = self.entries, []
         labels, self.labels = self.labels, []
-        self.metrics.count_labels(labels)
+        for label, rows in Counts(labels).items():
+            self._of_label(label).inc(rows)
         alike: dict[tuple[str, str, int], list[float]] = defaultdict(list)
         for entry in entries:
             alike[entry.method, entry.route, entry.status].append(entry.seconds)
         for (method, route, status), seconds in alike.items():
-            self.metrics.count_requests(method if method in METHODS else "other", route, status, seconds)
+            self._count(method if method in METHODS else "other", route, status, seconds)
         lowest = log.getEffectiveLevel()
         with suppress(OSError, ValueError):  # whoever read the log is gone
             sys.stdout.write("".join([access_line(entry) for entry in entries if _level(entry) >= lowest]))
             sys.stdout.flush()
+
+    def _count(self, method: str, path: str, status: int, seconds: Sequence[float]) -> None:
+        """Count and time requests that were answered alike."""
+        self._of_request(method, path, status).inc(len(seconds))
+        self.latency.observe(path, seconds)
+        if path == "/predict" and status in (413, 422):
+            self.rejected.inc(len(seconds))
 
 
 def _level(entry: Entry) -> int:
@@ -224,20 +192,19 @@ class ObserverMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        observed, status = self.observer.begin(scope["method"], scope["path"], scope["headers"]), 500
-        request_id.set(observed.identity)
+        status, (identity, started) = 500, self.observer.begin(scope["headers"])
 
         async def send_with_request_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", observed.identity.encode())]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", identity.encode())]
             await send(message)
 
         try:
             await self.app(scope, receive, send_with_request_id)
         finally:
-            self.observer.end(observed, status, getattr(scope.get("route"), "path", "other"))
+            self.observer.end(identity, started, scope, status, getattr(scope.get("route"), "path", "other"))
 
 
 @lru_cache(maxsize=1_000)
@@ -247,14 +214,8 @@ def _timestamp(milliseconds: int) -> str:
 
 
 def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The caller's `X-Request-ID` where it is harmless, else a new one."""
+    """The caller's `X-Request-ID` where it is harmless, else a new one: random for the process, and counted in it."""
     for name, value in headers:
-        if name == b"x-request-id":
-            given: str = value.decode("latin-1")
-            return given if REQUEST_ID.fullmatch(given) else _new_id()
-    return _new_id()
-
-
-def _new_id() -> str:
-    """Differs from every other: random for the process, and counted in it."""
+        if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
+            return value.decode()
     return f"{PROCESS}{next(REQUESTS):016x}"

@@ -68,8 +68,7 @@ class Health(BaseModel):
 def describe(document: dict[str, Any], model: Model | None, max_rows: int) -> None:
     """Put what the contract says about `POST /predict` into an OpenAPI document; without a model, its answers only."""
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    task = model.contract.task if model else "classification"
-    answer = LabelPredictions if task == "classification" else ValuePredictions
+    answer = ValuePredictions if model and model.contract.task == "regression" else LabelPredictions
     for kind in (answer, Problems, Reason):
         shape = kind.model_json_schema(ref_template=REF)
         schemas |= shape.pop("$defs", {}) | {kind.__name__: shape}
@@ -84,8 +83,7 @@ def describe(document: dict[str, Any], model: Model | None, max_rows: int) -> No
     }
     if model is not None:
         example = model.metadata["example"]
-        row = row_type(model.contract, example)
-        adapter: TypeAdapter[Row] = TypeAdapter(row)
+        adapter: TypeAdapter[Row] = TypeAdapter(row_type(model.contract, example))
         parsed = adapter.validate_json(to_json(example))
         schemas["Row"] = adapter.json_schema(ref_template=REF)
         operation["requestBody"] = _request_body(example, max_rows)

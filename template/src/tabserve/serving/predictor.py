@@ -1,10 +1,8 @@
 """From the bytes of a request to the rows of its answer."""
 
 import asyncio
-from dataclasses import dataclass
 from functools import partial
 
-from pydantic import TypeAdapter
 from pydantic_core import to_json
 
 from tabserve.contract import schema
@@ -18,19 +16,36 @@ SMALL = 16_384  # bytes of a body that is read as soon as it has arrived
 LARGE = 262_144  # above, a body is read in a thread; below, that would slow down all that the event loop does
 
 
-@dataclass(frozen=True)
 class Predictor:
-    """A loaded model with the validators of its contract."""
+    """A model that is loaded and has predicted its own example, with the validators of its contract.
 
-    model: models.Model
-    row: TypeAdapter[schema.Row]
-    rows: TypeAdapter[list[schema.Row]]
-    max_rows: int
-    slices: scheduling.Slices
-    batcher: batching.Batcher
-    observer: Observer
+    Args:
+        loop: the event loop that it is used from.
 
-    async def predict(self, body: bytes, alone: bool = False) -> bytes:
+    Raises:
+        UserError: the model file cannot be served.
+    """
+
+    def __init__(self, settings: ServeSettings, observer: Observer, loop: asyncio.AbstractEventLoop) -> None:
+        self.model, self.observer = models.load(settings.model, settings.threads), observer
+        self.max_rows = settings.max_rows
+        self.row = schema.row_adapter(self.model.contract)
+        self.rows = schema.rows_adapter(self.model.contract, settings.max_rows)
+        try:
+            text = to_json(self.model.metadata["example"])
+            example = self.row.validate_json(text)
+            self.model.content(self._answers([example]))
+        except (KeyError, IndexError, ValueError, OverflowError):  # ValidationError is a ValueError
+            raise UserError(f"{settings.model} refuses its own example: train it again") from None
+        turn, cost = scheduling.Turn(loop), batching.measure(self._answers, example)
+        per_byte = batching.quickest(lambda: self.row.validate_json(text)) / len(text)
+        self.slices = scheduling.Slices(per_byte, settings.longest_wait, turn)
+        self.batcher = batching.Batcher(self._answers, cost, settings.longest_wait, turn)
+
+    def _answers(self, rows: list[schema.Row]) -> list[models.Answer]:
+        return self.model.answers(self.model.run(self.model.encode(rows)))
+
+    async def predict(self, body: bytes, alone: bool) -> bytes:
         """The answer to a request body: one JSON object or a list of them.
 
         Args:
@@ -42,10 +57,10 @@ class Predictor:
             scheduling.BusyError: too much is waiting already.
         """
         self.batcher.check()
-        if len(body) > LARGE:
-            return self.content(await self.batcher.predicted(await asyncio.to_thread(self.read, body)))
         answers: batching.Future = self.batcher.loop.create_future()
-        if alone or self.slices.is_open():
+        if len(body) > LARGE:
+            self.batcher.submit(await asyncio.to_thread(self.read, body), answers)
+        elif alone or self.slices.is_open():
             self.batcher.submit(self.read(body), answers, alone)
         else:
             self.slices.add(partial(self._begin, body, answers), len(body))
@@ -60,11 +75,7 @@ class Predictor:
                 answers.set_exception(error)
 
     def read(self, body: bytes) -> list[schema.Row]:
-        """The rows of a body, validated.
-
-        Raises:
-            pydantic.ValidationError: the body is not valid JSON, or a row breaks the contract.
-        """
+        """The rows of a body, validated."""
         if len(body) > SMALL and body.count(b",") > self.max_rows * len(self.model.contract.features):
             body = schema.trimmed(body, self.model.contract, self.max_rows)
         return self.rows.validate_json(body) if body.lstrip()[:1] == b"[" else [self.row.validator.validate_json(body)]
@@ -74,29 +85,3 @@ class Predictor:
         content = self.model.content(answers)
         self.observer.labels += [label for label, _ in answers]
         return content
-
-
-def load(settings: ServeSettings, observer: Observer, loop: asyncio.AbstractEventLoop) -> Predictor:
-    """Load the model and make the first predictions with its own example.
-
-    Raises:
-        UserError: the model file cannot be served.
-    """
-    model = models.load(settings.model, settings.threads)
-    row = schema.row_adapter(model.contract)
-    rows = schema.rows_adapter(model.contract, settings.max_rows)
-
-    def predict(rows: list[schema.Row]) -> list[models.Answer]:
-        return model.answers(model.run(model.encode(rows)))
-
-    try:
-        text = to_json(model.metadata["example"])
-        example = row.validate_json(text)
-        model.content(predict([example]))
-    except (KeyError, IndexError, ValueError, OverflowError):  # ValidationError is a ValueError
-        raise UserError(f"{settings.model} refuses its own example: train it again") from None
-    turn = scheduling.Turn(loop)
-    per_byte = batching.quickest(lambda: row.validate_json(text)) / len(text)
-    slices = scheduling.Slices(per_byte, settings.longest_wait, turn)
-    batcher = batching.Batcher(predict, batching.measure(predict, example), settings.longest_wait, turn)
-    return Predictor(model, row, rows, settings.max_rows, slices, batcher, observer)

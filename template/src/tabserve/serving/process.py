@@ -20,11 +20,10 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.embed import Server
-from pydantic_core import to_json
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tabserve.errors import UserError
-from tabserve.serving.errors import FAILED, JSON
 from tabserve.serving.fast_path import front
 from tabserve.serving.observability import configure_logging
 from tabserve.settings import ServeSettings, other_secrets
@@ -36,11 +35,10 @@ NOISE = ("Embedded server is experimental", "Unexpected exit from worker")
 LEAST_GRACE = 0.5  # seconds that an idle server needs
 BUFFER = 16_384  # bytes of a connection that are read before the application takes them: a head at most
 
-Application = Callable[[ServeSettings], ASGIApp]
 Address = tuple[str, int]
 
 
-def serve(application: Application, settings: ServeSettings, warning: str | None = None) -> None:
+def serve(application: Callable[[ServeSettings], ASGIApp], settings: ServeSettings, warning: str | None = None) -> None:
     """Run until SIGTERM or SIGINT; requests in flight are finished first, and the exit code is 0.
 
     Args:
@@ -91,10 +89,7 @@ class Outermost:
         except Exception:
             log.exception("a request failed")
             with suppress(Exception):  # as it has been answered, most often
-                await send(
-                    {"type": "http.response.start", "status": 500, "headers": [(b"content-type", JSON.encode())]}
-                )
-                await send({"type": "http.response.body", "body": to_json(FAILED)})
+                await JSONResponse({"detail": "Internal Server Error"}, 500)(scope, receive, send)
         finally:
             self.last = time.monotonic()
 
@@ -163,7 +158,6 @@ class Process:
             *self.address,
             interface=Interfaces.ASGI,
             http=HTTPModes.http1,
-            websockets=True,
             backlog=CONNECTIONS,
             http1_settings=HTTP1Settings(round(self.settings.read_timeout * 1e3), max_buffer_size=BUFFER),
             log_level=LogLevels.warning,

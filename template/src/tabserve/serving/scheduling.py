@@ -26,16 +26,12 @@ class BusyError(Exception):
 
 
 class Turn:
-    """A turn of the event loop, from the first that has to do with it to the next turn."""
+    """A turn of the event loop, from the first that has to do with it to the next turn, and what is done at its end."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.began = 0.0  # on the clock of `time.perf_counter`; 0 before
-        self._ends: list[Work] = []
-
-    def at_end(self, work: Work) -> None:
-        """Do this at the end of every turn."""
-        self._ends.append(work)
+        self.ends: list[Work] = []
 
     def begin(self) -> None:
         """Only where it has not begun."""
@@ -44,7 +40,7 @@ class Turn:
 
     def _over(self) -> None:
         self.began = 0.0
-        for work in self._ends:
+        for work in self.ends:
             work()
 
 
@@ -62,7 +58,7 @@ class Slices:
         self._waiting: deque[tuple[Work, int]] = deque()
         self._bytes = 0  # that wait
         self._resting = False
-        turn.at_end(self._next_turn)
+        turn.ends.append(self._next_turn)
 
     def is_open(self) -> bool:
         """Whether work can be done at once: none waits, and there is room for some in this turn."""

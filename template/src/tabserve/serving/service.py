@@ -5,13 +5,13 @@ import gc
 import logging
 import time
 
+from fastapi import HTTPException
 from starlette.types import Receive, Scope
 
 from tabserve.errors import UserError
-from tabserve.serving import predictor as predictors
 from tabserve.serving.body import Bodies
-from tabserve.serving.errors import NotReadyError
-from tabserve.serving.observability import Metrics, Observer
+from tabserve.serving.observability import Observer
+from tabserve.serving.predictor import Predictor
 from tabserve.serving.scheduling import BusyError, RetryPacer
 from tabserve.settings import ServeSettings
 
@@ -28,9 +28,9 @@ class Service:
     """
 
     def __init__(self, settings: ServeSettings) -> None:
-        self.settings, self.observer = settings, Observer(Metrics())
+        self.settings, self.observer = settings, Observer()
         self.bodies, self.pacer = Bodies(settings.max_body_bytes, settings.read_timeout), RetryPacer()
-        self.predictor: predictors.Predictor | None = None
+        self.predictor: Predictor | None = None
         self.reason = "the model is loading"
         self.requests = 0
 
@@ -38,7 +38,7 @@ class Service:
         """Load the model; whatever is wrong with it becomes the reason why there is none."""
         loop = asyncio.get_running_loop()
         try:
-            self.predictor = await asyncio.to_thread(predictors.load, self.settings, self.observer, loop)
+            self.predictor = await asyncio.to_thread(Predictor, self.settings, self.observer, loop)
         except UserError as error:
             self.reason = str(error)
             log.error(self.reason)
@@ -47,7 +47,7 @@ class Service:
             log.exception(self.reason)
         else:
             version = self.predictor.model.version
-            self.observer.metrics.model.labels(version).set(1)
+            self.observer.model.labels(version).set(1)
             log.info("ready", extra={"fields": {"model_version": version}})
         gc.freeze()
         gc.enable()  # `serve` has disabled it: what is imported and loaded stays, and looking through it takes long
@@ -56,20 +56,21 @@ class Service:
         """The answer to a prediction request.
 
         Raises:
-            Exception: one of those that `errors.as_http` knows, or what should not happen.
+            HTTPException: as `Bodies.read` says, or there is no model.
+            Exception: as `Predictor.predict` says, or what should not happen.
         """
         self.requests += 1
         body = b""
         try:
             body = await self.bodies.read(scope, receive)
             if self.predictor is None:
-                raise NotReadyError(self.reason)
+                raise HTTPException(503, self.reason, {"retry-after": "1"})
             return await self.predictor.predict(body, alone=self.requests == 1)
         except BusyError as error:
             seconds = error.seconds
         finally:
             self.requests -= 1
-            self.bodies.release(body)
+            self.bodies.room += len(body)
         body = b""  # it need not be held for the time of the pause
         await asyncio.sleep(self.pacer.next(time.monotonic()))
         raise BusyError(seconds)

@@ -4,7 +4,6 @@ It reads the float32 matrix that `tabserve/contract/encoding.py` describes: numb
 missing, and category codes. Training checks that all of it can be exported to ONNX, and names the step that cannot.
 """
 
-from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.pipeline import Pipeline
@@ -19,8 +18,12 @@ FEATURES: dict[str, str] = {}
 def pipelines(
     task: str, columns: Layout, seed: int, learning_rate: float = 0.1, max_iter: int = 100
 ) -> dict[str, Pipeline]:
-    """An unfitted pipeline for a classification or a regression, by name."""
-    learner = estimator(task, seed, learning_rate, max_iter)
+    """An unfitted pipeline for a classification or a regression, by name.
+
+    Early stopping watches a tenth of large training sets.
+    """
+    kind = HistGradientBoostingClassifier if task == "classification" else HistGradientBoostingRegressor
+    learner = kind(learning_rate=learning_rate, max_iter=max_iter, random_state=seed)
     steps = [("preprocess", preprocess(columns)), ("estimator", learner)]
     return {"hist_gradient_boosting": Pipeline(steps)}
 
@@ -33,10 +36,3 @@ def preprocess(columns: Layout) -> ColumnTransformer:
     one_hot = OneHotEncoder(categories=columns.code_arrays(), sparse_output=False)
     steps = [("numbers", "passthrough", columns.numeric), ("categories", one_hot, columns.categorical)]
     return ColumnTransformer([step for step in steps if step[2]])
-
-
-def estimator(task: str, seed: int, learning_rate: float, max_iter: int) -> BaseEstimator:
-    """The estimator, with early stopping on a tenth of large training sets."""
-    if task == "classification":
-        return HistGradientBoostingClassifier(learning_rate=learning_rate, max_iter=max_iter, random_state=seed)
-    return HistGradientBoostingRegressor(learning_rate=learning_rate, max_iter=max_iter, random_state=seed)

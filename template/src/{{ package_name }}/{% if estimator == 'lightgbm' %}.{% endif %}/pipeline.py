@@ -5,7 +5,6 @@ missing, and category codes. Training checks that all of it can be exported to O
 """
 
 from lightgbm import LGBMClassifier, LGBMRegressor
-from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
@@ -20,7 +19,9 @@ def pipelines(
     task: str, columns: Layout, seed: int, n_estimators: int = 100, learning_rate: float = 0.1
 ) -> dict[str, Pipeline]:
     """An unfitted pipeline for a classification or a regression, by name."""
-    learner = estimator(task, seed, n_estimators, learning_rate)
+    kind = LGBMClassifier if task == "classification" else LGBMRegressor
+    same = {"deterministic": True, "force_row_wise": True}  # the same model every time
+    learner = kind(n_estimators=n_estimators, learning_rate=learning_rate, random_state=seed, verbose=-1, **same)
     steps = [("preprocess", preprocess(columns)), ("estimator", learner)]
     return {"lightgbm": Pipeline(steps)}
 
@@ -33,16 +34,3 @@ def preprocess(columns: Layout) -> ColumnTransformer:
     one_hot = OneHotEncoder(categories=columns.code_arrays(), sparse_output=False)
     steps = [("numbers", "passthrough", columns.numeric), ("categories", one_hot, columns.categorical)]
     return ColumnTransformer([step for step in steps if step[2]])
-
-
-def estimator(task: str, seed: int, n_estimators: int, learning_rate: float) -> BaseEstimator:
-    """The estimator, made to give the same model every time."""
-    kind = LGBMClassifier if task == "classification" else LGBMRegressor
-    return kind(
-        n_estimators=n_estimators,
-        learning_rate=learning_rate,
-        random_state=seed,
-        deterministic=True,
-        force_row_wise=True,
-        verbose=-1,
-    )

@@ -4,7 +4,6 @@ It reads the float32 matrix that `tabserve/contract/encoding.py` describes: numb
 missing, and category codes. Training checks that all of it can be exported to ONNX, and names the step that cannot.
 """
 
-from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -18,8 +17,14 @@ FEATURES: dict[str, str] = {}
 
 
 def pipelines(task: str, columns: Layout, seed: int, alpha: float = 1.0) -> dict[str, Pipeline]:
-    """An unfitted pipeline for a classification or a regression, by name."""
-    learner = estimator(task, seed, alpha)
+    """An unfitted pipeline for a classification or a regression, by name.
+
+    `alpha` is the strength of the regularization.
+    """
+    if task == "classification":
+        learner = LogisticRegression(C=1 / alpha, max_iter=2_000, random_state=seed)
+    else:
+        learner = Ridge(alpha=alpha, random_state=seed)
     steps = [("preprocess", preprocess(columns)), ("estimator", learner)]
     return {"linear": Pipeline(steps)}
 
@@ -30,10 +35,3 @@ def preprocess(columns: Layout) -> ColumnTransformer:
     one_hot = OneHotEncoder(categories=columns.code_arrays(), sparse_output=False)
     steps = [("numbers", scale, columns.numeric), ("categories", one_hot, columns.categorical)]
     return ColumnTransformer([step for step in steps if step[2]])
-
-
-def estimator(task: str, seed: int, alpha: float) -> BaseEstimator:
-    """The estimator; `alpha` is the strength of its regularization."""
-    if task == "classification":
-        return LogisticRegression(C=1 / alpha, max_iter=2_000, random_state=seed)
-    return Ridge(alpha=alpha, random_state=seed)

@@ -4,7 +4,6 @@ It reads the float32 matrix that `tabserve/contract/encoding.py` describes: numb
 missing, and category codes. Training checks that all of it can be exported to ONNX, and names the step that cannot.
 """
 
-from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.impute import SimpleImputer
@@ -20,8 +19,12 @@ FEATURES: dict[str, str] = {}
 def pipelines(
     task: str, columns: Layout, seed: int, n_estimators: int = 100, min_samples_leaf: int = 5
 ) -> dict[str, Pipeline]:
-    """An unfitted pipeline for a classification or a regression, by name."""
-    learner = estimator(task, seed, n_estimators, min_samples_leaf)
+    """An unfitted pipeline for a classification or a regression, by name.
+
+    Leaves of five rows keep the model file small and the probabilities calm.
+    """
+    kind = RandomForestClassifier if task == "classification" else RandomForestRegressor
+    learner = kind(n_estimators=n_estimators, min_samples_leaf=min_samples_leaf, random_state=seed)
     steps = [("preprocess", preprocess(columns)), ("estimator", learner)]
     return {"random_forest": Pipeline(steps)}
 
@@ -35,10 +38,3 @@ def preprocess(columns: Layout) -> ColumnTransformer:
     one_hot = OneHotEncoder(categories=columns.code_arrays(), sparse_output=False)
     steps = [("numbers", impute, columns.numeric), ("categories", one_hot, columns.categorical)]
     return ColumnTransformer([step for step in steps if step[2]])
-
-
-def estimator(task: str, seed: int, n_estimators: int, min_samples_leaf: int) -> BaseEstimator:
-    """The estimator; leaves of five rows keep the model file small and the probabilities calm."""
-    if task == "classification":
-        return RandomForestClassifier(n_estimators=n_estimators, min_samples_leaf=min_samples_leaf, random_state=seed)
-    return RandomForestRegressor(n_estimators=n_estimators, min_samples_leaf=min_samples_leaf, random_state=seed)

@@ -4,7 +4,6 @@ It reads the float32 matrix that `tabserve/contract/encoding.py` describes: numb
 missing, and category codes. Training checks that all of it can be exported to ONNX, and names the step that cannot.
 """
 
-from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
@@ -19,8 +18,12 @@ FEATURES: dict[str, str] = {}
 def pipelines(
     task: str, columns: Layout, seed: int, n_estimators: int = 200, learning_rate: float = 0.1, max_depth: int = 5
 ) -> dict[str, Pipeline]:
-    """An unfitted pipeline for a classification or a regression, by name."""
-    learner = estimator(task, seed, n_estimators, learning_rate, max_depth)
+    """An unfitted pipeline for a classification or a regression, by name.
+
+    Learning is slower and trees are shallower than XGBoost's defaults, which overfit small tables.
+    """
+    kind = XGBClassifier if task == "classification" else XGBRegressor
+    learner = kind(n_estimators=n_estimators, learning_rate=learning_rate, max_depth=max_depth, random_state=seed)
     steps = [("preprocess", preprocess(columns)), ("estimator", learner)]
     return {"xgboost": Pipeline(steps)}
 
@@ -33,9 +36,3 @@ def preprocess(columns: Layout) -> ColumnTransformer:
     one_hot = OneHotEncoder(categories=columns.code_arrays(), sparse_output=False)
     steps = [("numbers", "passthrough", columns.numeric), ("categories", one_hot, columns.categorical)]
     return ColumnTransformer([step for step in steps if step[2]])
-
-
-def estimator(task: str, seed: int, n_estimators: int, learning_rate: float, max_depth: int) -> BaseEstimator:
-    """The estimator: slower learning and shallower trees than XGBoost's defaults, which overfit small tables."""
-    kind = XGBClassifier if task == "classification" else XGBRegressor
-    return kind(n_estimators=n_estimators, learning_rate=learning_rate, max_depth=max_depth, random_state=seed)
