@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tabserve.contract import schema
-from tabserve.contract.encoding import encode_rows, encode_table
-from tabserve.contract.model import ISO_TIMESTAMP, Column, Contract, prediction_columns
+from tabserve.contract.encoding import encode_table, row_encoder
+from tabserve.contract.model import ISO, Column, Contract, prediction_columns
 from tabserve.contract.schema import json_row
 from tabserve.discovery import infer
 from tabserve.errors import UserError
@@ -227,7 +227,7 @@ COLUMNS = {
     "y": Column(role="target", type="number"),
 }
 CONTRACT = Contract(version=1, data="x.csv", task="regression", columns=COLUMNS)
-TIMESTAMPS = st.from_regex(rf"\A(?:{ISO_TIMESTAMP})\Z") | st.sampled_from(
+TIMESTAMPS = st.from_regex(rf"\A(?:{ISO['datetime']})\Z") | st.sampled_from(
     [
         *("", "2020-13-01", "01.02.2020", "10:00", "24-1-1", "2024-1-1", "0000-01-01", "1704067200"),
         *("2024-01-01T10:00Z", "2024-01-01t10:00:00.123456789z", "2024-01-01 00:00:00", "2024-01-01T02:00:00+02:00"),
@@ -260,7 +260,7 @@ def test_rows_and_tables_are_validated_and_encoded_alike(cells: list[dict[str, s
             assert reasons[position] != "against the contract"
             continue
         parsed = adapter.validate_json(json.dumps(json_row(CONTRACT, row)))
-        expected = encode_rows(CONTRACT, [parsed])
+        expected = row_encoder(CONTRACT)([parsed])
         assert np.array_equal(encode_table(CONTRACT, typed.table[position : position + 1]), expected, equal_nan=True)
 
 
@@ -377,8 +377,8 @@ def test_a_column_may_be_called_like_a_part_of_another() -> None:
     target = {"y": Column(role="target", type="number")}
     contract = Contract(version=1, data="x", task="regression", columns=features | target)
     row = {"seen": dt.date(2024, 5, 6), "seen.month": 77.0}
-    assert encode_rows(contract, [row])[0, 1:].tolist() == [5, 1, 77]
-    assert np.array_equal(encode_rows(contract, [row]), encode_table(contract, pl.DataFrame([row])))
+    assert row_encoder(contract)([row])[0, 1:].tolist() == [5, 1, 77]
+    assert np.array_equal(row_encoder(contract)([row]), encode_table(contract, pl.DataFrame([row])))
 
 
 @pytest.mark.parametrize(("kind", "word"), [("date", "1900-01-01"), ("category", "none given")])

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tabserve.contract import schema
-from tabserve.contract.encoding import encode_rows, encode_table
+from tabserve.contract.encoding import encode_table, row_encoder
 from tabserve.contract.model import Contract, label_text
 from tabserve.discovery import infer
 from tabserve.errors import UserError
@@ -208,7 +208,7 @@ def check_api(contract: Contract, table: pl.DataFrame) -> None:
     """The API reads the same rows into the same matrix."""
     rows = [schema.json_row(contract, row) for row in table.to_dicts()]
     parsed = schema.rows_adapter(contract).validate_json(json.dumps(rows))
-    assert np.array_equal(encode_rows(contract, parsed), encode_table(contract, table), equal_nan=True)
+    assert np.array_equal(row_encoder(contract)(parsed), encode_table(contract, table), equal_nan=True)
 
 
 @examples(12)

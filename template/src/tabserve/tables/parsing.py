@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 import polars as pl
 
-from tabserve.contract.model import COMMA, ISO_DAY, ISO_TIME, ISO_TIMESTAMP, MISSING, POINT
+from tabserve.contract.model import COMMA, ISO, MISSING, POINT
 
 BOOLEANS = {
     **dict.fromkeys(("true", "t", "yes", "y", "on", "1"), True),
@@ -121,9 +121,9 @@ def _strptime(values: pl.Series, format: str, zone: str | None = None) -> pl.Ser
 
 
 def _iso_timestamps(values: pl.Series) -> pl.Series:
-    if (plain := values.str.contains(f"^{ISO_DAY}$")).sum() == values.count():
+    if (plain := values.str.contains(f"^{ISO['date']}$")).sum() == values.count():
         return _strptime(values.set(~plain, None), "%Y-%m-%d")
-    left = values.set(~values.str.contains(f"^(?:{ISO_TIMESTAMP})$"), None)
+    left = values.set(~values.str.contains(f"^(?:{ISO['datetime']})$"), None)
     left = left.str.replace("[Tt]", " ").str.replace("[Zz]", "+00:00")
     read = _nulls(values, pl.Datetime("us"))
     for format in (*ISO_FORMATS, *ISO_FORMATS_WITH_ZONE):
@@ -150,6 +150,6 @@ def times(values: pl.Series, format: str | None = None) -> pl.Series:
         return _nulls(values, pl.Time)
     if format:
         return values.str.strptime(pl.Time, format, strict=False)
-    iso = values.set(~values.str.contains(f"^(?:{ISO_TIME})$"), None)
+    iso = values.set(~values.str.contains(f"^(?:{ISO['time']})$"), None)
     readings = [pl.col("value").str.strptime(pl.Time, format, strict=False) for format in ISO_TIME_FORMATS]
     return iso.to_frame("value").select(pl.coalesce(readings)).to_series()

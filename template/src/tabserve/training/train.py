@@ -25,7 +25,7 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from tabserve.contract import schema
-from tabserve.contract.encoding import Layout, encode_rows, layout
+from tabserve.contract.encoding import Layout, layout, row_encoder
 from tabserve.contract.model import Contract, label_text
 from tabserve.discovery import leakage
 from tabserve.errors import UserError
@@ -150,7 +150,7 @@ def _check_rows(contract: Contract, held_out: Table) -> dict[str, Any]:
         first = error.errors(include_url=False)[0]
         where = f"{first['loc'][-1]}: {first['msg']}"
         raise UserError(f"parity gate: the API would reject a row of the table: {where}") from None
-    if not np.array_equal(encode_rows(contract, parsed), held_out.matrix[: rows.height], equal_nan=True):
+    if not np.array_equal(row_encoder(contract)(parsed), held_out.matrix[: rows.height], equal_nan=True):
         raise UserError("parity gate: rows from the API are encoded differently from rows of the table")
     return max(documents, key=lambda row: sum(value is not None for value in row.values()))
 
