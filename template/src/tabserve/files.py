@@ -1,7 +1,6 @@
 """Atomic writes, and temporary files of this process."""
 
 import atexit
-import errno
 import functools
 import os
 import shutil
@@ -34,7 +33,7 @@ def write_atomically(contents: Mapping[Path, bytes]) -> None:
         for path, content in contents.items():
             with writable(path):
                 if path.is_dir():
-                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+                    raise IsADirectoryError("Is a directory")
                 path.parent.mkdir(parents=True, exist_ok=True)
                 folder = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.")
                 written[path] = Path(cleanup.enter_context(folder)) / path.name

@@ -212,7 +212,7 @@ def _scores_table(scores: Mapping[str, float], baseline: Mapping[str, float]) ->
         (name, f"{value:z.4f}", f"{baseline[name]:z.4f}", "yes" if better(name, value, baseline[name]) else "no")
         for name, value in scores.items()
     ]
-    return table(("score", "model", "baseline", "better than the baseline"), rows, numbers=(1, 2), marked=3)
+    return table(("score", "model", "baseline", "better than the baseline"), rows, scored=True)
 
 
 def _columns_table(contract: Contract) -> str:
