@@ -287,7 +287,7 @@ def test_features_may_be_called_as_the_columns_of_the_output(tmp_path: Path) -> 
     contract = infer.infer(tmp_path / "t.csv", target)
     found = dict(contract.columns) | {name: Column(role="feature", type="integer", range=(0, 10)) for name in names}
     contract = contract.model_copy(update={"columns": found})
-    outcome = train.train(PIPELINES, contract, tmp_path / "t.csv", 0, 0.25, lambda name: nullcontext())
+    outcome = train.train(PIPELINES, contract, tmp_path / "t.csv", 0, 0.25, lambda name: nullcontext(), 10**6)
     (tmp_path / "m.onnx").write_bytes(outcome.model)
     out = tmp_path / "out.csv"
     counts = batch.score_file(models.load(tmp_path / "m.onnx"), tmp_path / "t.csv", out, lambda rows: None)
@@ -356,7 +356,7 @@ def test_what_means_missing_in_files_means_missing_in_the_api(tmp_path: Path) ->
     cold = contract.columns["cold"].model_copy(update={"na_values": (-999,), "missing": True})
     contract = contract.model_copy(update={"columns": contract.columns | {"cold": cold}})
     assert (contract.columns["town"].other, contract.columns["note"].type) == (True, "text")
-    outcome = train.train(PIPELINES, contract, tmp_path / "t.jsonl", 0, 0.25, lambda name: nullcontext())
+    outcome = train.train(PIPELINES, contract, tmp_path / "t.jsonl", 0, 0.25, lambda name: nullcontext(), 10**6)
     (tmp_path / "model.onnx").write_bytes(outcome.model)
     model = models.load(tmp_path / "model.onnx")
     asked = [

@@ -216,7 +216,7 @@ def check_api(contract: Contract, table: pl.DataFrame) -> None:
 def test_file_and_api_predict_the_same(tmp_path: Path, plan: dict[str, Any]) -> None:
     written = write(tmp_path, plan)
     contract = infer.infer(written.path, "target")
-    outcome = train.train(PIPELINES, contract, written.path, 0, 0.2, lambda name: nullcontext())
+    outcome = train.train(PIPELINES, contract, written.path, 0, 0.2, lambda name: nullcontext(), 10**6)
     (tmp_path / "model.onnx").write_bytes(outcome.model)
     loaded = model.load(tmp_path / "model.onnx")
     scored, refused = batch.score_chunk(loaded, reader.read(written.path))
@@ -242,4 +242,6 @@ def test_narrow_and_wide(tmp_path: Path, width: int) -> None:
     (tmp_path / "t.csv").write_text("\n".join([",".join([*names, "y"]), *lines]))
     contract = infer.infer(tmp_path / "t.csv", "y")
     assert len(contract.features) == width
-    assert train.train(PIPELINES, contract, tmp_path / "t.csv", 0, 0.2, lambda name: nullcontext()).train_rows == 48
+    assert (
+        train.train(PIPELINES, contract, tmp_path / "t.csv", 0, 0.2, lambda name: nullcontext(), 10**6).train_rows == 48
+    )

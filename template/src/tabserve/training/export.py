@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -20,14 +20,6 @@ from tabserve.training.converters import register_converters
 
 OPSET = {"": 21, "ai.onnx.ml": 3}
 TOLERANCE = 1e-4
-
-
-@dataclass(frozen=True)
-class Parity:
-    """The agreement of the graph with the pipeline on the held-out rows."""
-
-    rows: int  # the number of rows compared
-    difference: float  # the largest difference of probabilities, or of values in standard deviations of the target
 
 
 def convert(pipeline: Pipeline, width: int) -> onnx.ModelProto:
@@ -51,11 +43,10 @@ def _to_onnx(step: Any, width: int, options: Any = None) -> onnx.ModelProto:
 
 
 def _fails(step: Any, width: int) -> bool:
-    try:
+    with suppress(Exception):
         _to_onnx(step, width)
-    except Exception:
-        return True
-    return False
+        return False
+    return True
 
 
 def _with_most_probable_label(graph: onnx.ModelProto) -> onnx.ModelProto:
@@ -83,8 +74,8 @@ def _kind(step: Any) -> str:
     return type(step).__name__
 
 
-def check_parity(graph: onnx.ModelProto, pipeline: Pipeline, matrix: Matrix, scale: float = 1.0) -> Parity:
-    """Compare the graph with the pipeline on rows that were not used for training.
+def check_parity(graph: onnx.ModelProto, pipeline: Pipeline, matrix: Matrix, scale: float = 1.0) -> float:
+    """The largest difference between the graph and the pipeline on rows that were not used for training.
 
     Args:
         scale: for a regression the standard deviation of the target, the unit of the tolerance.
@@ -103,16 +94,16 @@ def check_parity(graph: onnx.ModelProto, pipeline: Pipeline, matrix: Matrix, sca
         differing_labels = (outputs[0] != pipeline.predict(matrix)) & is_clear
     else:
         differences = np.abs(outputs[0].ravel() - pipeline.predict(matrix)) / scale
-    parity = Parity(len(matrix), float(np.nan_to_num(differences, nan=np.inf).max()))
+    largest = float(np.nan_to_num(differences, nan=np.inf).max())
     if wrong := int((~(differences <= TOLERANCE) | differing_labels).sum()):
-        far = parity.difference > TOLERANCE
-        by = f"by up to {parity.difference:.2g} (allowed {TOLERANCE:g})" if far else "only in the label"
+        far = largest > TOLERANCE
+        by = f"by up to {largest:.2g} (allowed {TOLERANCE:g})" if far else "only in the label"
         step = _first_step(pipeline, lambda prefix: _differs(prefix, matrix))
         raise UserError(
-            f"parity gate: the exported model differs from pipeline.py on {wrong:,} of {parity.rows:,} held-out rows, "
+            f"parity gate: the exported model differs from pipeline.py on {wrong:,} of {len(matrix):,} held-out rows, "
             f"{by}; they first differ in {step}"
         )
-    return parity
+    return largest
 
 
 def _differs(transformers: Pipeline, matrix: Matrix) -> bool:

@@ -42,7 +42,6 @@ Pipelines = Callable[[str, Layout, int], Mapping[str, Pipeline]]  # from task, c
 LIBRARIES = ("numpy", "polars", "scikit-learn", "skl2onnx", "onnx", "onnxruntime")
 CHECKED_CELLS = 200_000
 CHECKED_ROWS = 1_000
-MAX_ROWS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class Outcome:
     version: str
     scores: dict[str, float]  # on the held-out rows, by name
     baseline: dict[str, float]  # the same for always predicting the majority class or the mean
-    parity: export.Parity
+    parity: float  # the largest difference of probabilities, or of values in standard deviations of the target
     suspects: Mapping[str, str]  # columns that alone predict the target perfectly, with advice
     held_out: Table
     train_rows: int
@@ -65,13 +64,7 @@ class Outcome:
 
 
 def train(
-    pipelines: Pipelines,
-    contract: Contract,
-    source: Source,
-    seed: int,
-    test_size: float,
-    step: Step,
-    max_rows: int = MAX_ROWS,
+    pipelines: Pipelines, contract: Contract, source: Source, seed: int, test_size: float, step: Step, max_rows: int
 ) -> Outcome:
     """Train on a file; nothing is written. The same seed gives the same model, byte for byte.
 
