@@ -121,8 +121,7 @@ S = TypeVar("S", bound=Section)
 def load(kind: type[S], **overrides: Any) -> S:
     """The settings of one section: command-line overrides, then the environment, then `config.toml`.
 
-    Raises:
-        UserError: `config.toml` is not valid TOML, or a setting is unknown or invalid.
+    Raises `UserError` if `config.toml` is not valid TOML, or a setting is unknown or invalid.
     """
     section = str(kind.model_config["env_prefix"]).rstrip("_").lower()
     given = {name: value for name, value in overrides.items() if value is not None}

@@ -22,14 +22,10 @@ AskTask = Callable[[str, int], Task]
 
 
 def infer(source: Source, target: str, task: Task | None = None, ask: AskTask | None = None) -> Contract:
-    """The contract of a file, with `target` as the column to predict.
+    """The contract of a file, with `target` as the column to predict; without a task, it is inferred from its values.
 
-    Args:
-        task: inferred from the target's values when None.
-        ask: decides about an ambiguous target, from its name and its number of distinct values.
-
-    Raises:
-        UserError: the file cannot be read, the target is unknown or cannot be predicted, or no column is usable.
+    `ask` decides about an ambiguous target, from its name and its number of distinct values. Raises `UserError` if the
+    file cannot be read, the target is unknown or cannot be predicted, or no column is usable.
     """
     path = os.fspath(source)
     table, rows = reader.sample(source, SAMPLE_ROWS)
@@ -49,8 +45,8 @@ def infer(source: Source, target: str, task: Task | None = None, ask: AskTask | 
         raise UserError(f"{path} has no usable feature: {_reasons(columns)}")
     columns[target], chosen = infer_target(labelled[target], task, found)
     if labelled.height < SMALLEST_TABLE:
-        message = f"{labelled.height} rows with a target are too few, at least {SMALLEST_TABLE} are needed"
-        raise UserError(f"{path}: {message}")
+        needed = f"at least {SMALLEST_TABLE} are needed"
+        raise UserError(f"{path}: {labelled.height} rows with a target are too few, {needed}")
     columns = {name: columns[name] for name in table.columns}
     for name, column in columns.items():
         if column.type == "category" or name == target:  # the words read as missing could be categories

@@ -1,7 +1,5 @@
 """Compare a file with the contract and the training data of a model: rejected rows, and drift.
 
-    make check-data DATA=new.csv
-
 The file is read in batches, so memory stays flat.
 """
 
@@ -63,12 +61,8 @@ class Check:
 def check(model: Model, source: Source, limit: float, progress: Callable[[int], None]) -> Check:
     """Compare a file with the contract and the training data of a model.
 
-    Args:
-        limit: the population stability index that counts as drift.
-        progress: called with the number of rows done after each batch.
-
-    Raises:
-        UserError: the file cannot be read or has no rows.
+    `limit` is the population stability index that counts as drift; `progress` is called with the number of rows done
+    after each batch. Raises `UserError` if the file cannot be read or has no rows.
     """
     contract, present = model.contract, reader.names(source)
     names = [name for name in (*contract.features, contract.target) if name in present]

@@ -21,7 +21,6 @@ from tabserve.tables.sources import ENDINGS, Kind, Plain, Source, plain
 BATCH_ROWS = 50_000
 BATCH_BYTES = 8 * 2**20
 RECORD_BYTES = 64 * 2**20
-WRITABLE: tuple[Kind, ...] = ("CSV", "Parquet")
 _ROW, _TAG = "\0row", "\0tag"
 
 
@@ -41,9 +40,10 @@ def readable(source: Source) -> Iterator[Plain]:
 
 def writable_kind(path: Path) -> Kind:
     """`CSV` or `Parquet`, by the ending of the name of a file to write; raises `UserError` for others."""
-    for kind in WRITABLE:
-        if path.suffix.lower() in ENDINGS[kind]:
-            return kind
+    if path.suffix.lower() in ENDINGS["CSV"]:
+        return "CSV"
+    if path.suffix.lower() in ENDINGS["Parquet"]:
+        return "Parquet"
     endings = (*ENDINGS["CSV"][:2], *ENDINGS["Parquet"])
     raise UserError(f"{path}: unknown kind of file to write; use one that ends in {', '.join(endings)}")
 
@@ -107,13 +107,9 @@ def read(source: Source, columns: Sequence[str] = ()) -> pl.DataFrame:
 
 
 def batches(source: Source, columns: Sequence[str] = ()) -> Iterator[pl.DataFrame]:
-    """The file in batches, in order, with flat memory; one empty batch if it has no rows.
+    """All columns of the file, or some, in batches, in order, with flat memory; one empty batch if it has no rows.
 
-    Args:
-        columns: the ones to read, all when empty.
-
-    Raises:
-        UserError: the file cannot be read, or lacks one of the columns.
+    Raises `UserError` if the file cannot be read, or lacks one of the columns.
     """
     # Polars reads ahead in a CSV as fast as the disk allows, so it gets one block at a time.
     lazy = _scan(source)

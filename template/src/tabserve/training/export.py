@@ -28,7 +28,9 @@ def convert(pipeline: Pipeline, width: int) -> onnx.ModelProto:
     estimator = pipeline.steps[-1][1]
     classifier = hasattr(estimator, "classes_")
     if classifier and not hasattr(pipeline, "predict_proba"):
-        raise UserError(f"pipeline.py: {_kind(estimator)} gives no probabilities (predict_proba); use one that does")
+        raise UserError(
+            f"pipeline.py: {type(estimator).__name__} gives no probabilities (predict_proba); use one that does"
+        )
     try:
         graph = _to_onnx(pipeline, width, {id(pipeline): {"zipmap": False}} if classifier else None)
     except Exception as error:  # skl2onnx raises many unrelated kinds
@@ -66,23 +68,16 @@ def _first_step(pipeline: Pipeline, fails: Callable[[Pipeline], bool]) -> str:
     last = len(pipeline.steps) - 1
     position = next((count - 1 for count in range(1, last + 1) if fails(pipeline[:count])), last)
     name, step = pipeline.steps[position]
-    inner = [_kind(part) for _, part, _ in getattr(step, "transformers_", []) if not isinstance(part, str)]
-    return f"step {name!r} ({_kind(step)}{' of ' + ', '.join(inner) if inner else ''})"
-
-
-def _kind(step: Any) -> str:
-    return type(step).__name__
+    inner = [type(part).__name__ for _, part, _ in getattr(step, "transformers_", []) if not isinstance(part, str)]
+    return f"step {name!r} ({type(step).__name__}{' of ' + ', '.join(inner) if inner else ''})"
 
 
 def check_parity(graph: onnx.ModelProto, pipeline: Pipeline, matrix: Matrix, scale: float = 1.0) -> float:
     """The largest difference between the graph and the pipeline on rows that were not used for training.
 
-    Args:
-        scale: for a regression the standard deviation of the target, the unit of the tolerance.
-
-    Raises:
-        UserError: probabilities, or values in units of `scale`, differ by more than 1e-4, or a label differs whose
-            probability is not that close to another; the message names the first step with a difference.
+    `scale` is the unit of differences, for a regression the standard deviation of the target. Raises `UserError`, which
+    names the first step with a difference, if probabilities or values differ by more than 1e-4, or a label differs
+    whose probability is not that close to another.
     """
     outputs = _run(graph, matrix)
     differing_labels = np.zeros(len(matrix), dtype=bool)

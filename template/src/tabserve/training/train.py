@@ -1,7 +1,5 @@
 """Train: from a table and a contract to a model file, metrics and a report.
 
-    make train
-
 The steps are: split, fit, evaluate, export, compare (the parity gate), and only then write.
 """
 
