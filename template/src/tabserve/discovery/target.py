@@ -33,7 +33,7 @@ def infer_target(values: pl.Series, task: Task | None, conventions: Conventions 
         return words.model_copy(update={"role": "target", "range": None, "missing": False}), "regression"
     found = features.numeric(values, conventions)
     if task == "regression" and found is None:
-        raise UserError(f"target {values.name!r} is not features.numeric, so it cannot be a regression")
+        raise UserError(f"target {values.name!r} is not numeric, so it cannot be a regression")
     few = found and features.is_whole(found[1]) and found[1].n_unique() <= MAX_INTEGER_CLASSES
     if task == "classification" or found is None or (task is None and few):
         return _classes(values, task), "classification"
@@ -57,7 +57,7 @@ def _quantity(name: str, format: NumberFormat, values: pl.Series, task: Task | N
     kind: Kind = "integer" if whole else "number"
     ambiguous = task is None and whole and distinct in AMBIGUOUS_CLASSES
     note = "; taken as a quantity, TASK=classification takes them as classes" if ambiguous else ""
-    reason = f"features.numeric, {features.span(values)}, {distinct:,} different values{note}"
+    reason = f"numeric, {features.span(values)}, {distinct:,} different values{note}"
     return Column(role="target", type=kind, format=format[0], unit=format[1], reason=reason)
 
 
