@@ -20,7 +20,7 @@ import polars as pl
 import pytest
 
 from tabserve.errors import UserError
-from tabserve.tables import dialect, reader, sources
+from tabserve.tables import reader, sources
 
 HEAD = "name,größe\n"
 CSV = HEAD + "".join(f"Zoë {number},{number}\n" for number in range(50))
@@ -210,8 +210,10 @@ def test_odd_names_in_parquet(tmp_path: Path) -> None:
     assert reader.read(tmp_path / "t.parquet").columns == ["column_1", "a", "a_2"]
 
 
-def test_separators_are_reported() -> None:
-    assert dialect.remarks(dialect.Dialect(";", 2, ["a"]), "t.csv") == [
-        "t.csv: semicolons separate the columns",
-        "t.csv: 2 lines above the header are skipped",
+def test_separators_are_reported(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("Customers\nof 2024\na;b;c\n1;2;x\n3;4;y\n5;6;z\n")
+    assert reader.remarks(path) == [
+        f"{path}: semicolons separate the columns",
+        f"{path}: 2 lines above the header are skipped",
     ]

@@ -56,8 +56,13 @@ def names(source: Source) -> list[str]:
 def remarks(source: Source) -> list[str]:
     """What users should know about how the file is read: encoding, sheet, separator, lines above the header."""
     with readable(source) as table:
-        of_dialect = dialects.remarks(dialect(table.path), os.fspath(source)) if table.kind == "CSV" else []
-        return [*table.remarks, *of_dialect]
+        found = list(table.remarks)
+        written = dialect(table.path) if table.kind == "CSV" else None
+    if written and written.separator != ",":
+        found.append(f"{source}: {dialects.SEPARATORS[written.separator]} separate the columns")
+    if written and written.above:
+        found.append(f"{source}: {written.above} line{'s' * (written.above > 1)} above the header are skipped")
+    return found
 
 
 def _scan(source: Source) -> pl.LazyFrame:

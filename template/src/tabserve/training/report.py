@@ -17,7 +17,7 @@ from sklearn.feature_selection import r_regression
 from tabserve.contract.encoding import layout
 from tabserve.contract.model import Contract, label_text, prediction_columns
 from tabserve.page import document, figure, table
-from tabserve.training.evaluate import MAIN, better, classification_scores, main_score, regression_scores
+from tabserve.training.evaluate import better, classification_scores, main_score, regression_scores
 from tabserve.training.train import Outcome
 
 IMPORTANCE_ROWS = 2_000
@@ -71,7 +71,10 @@ def importances(outcome: Outcome, contract: Contract, seed: int) -> list[tuple[s
     session = onnxruntime.InferenceSession(outcome.model, providers=["CPUExecutionProvider"])
 
     def main(matrix: NDArray[Any]) -> float:
-        return _main(name, held_out.target, session.run(None, {"features": matrix})[-1])
+        predicted = session.run(None, {"features": matrix})[-1]
+        if contract.task == "regression":
+            return regression_scores(held_out.target, predicted.ravel())[name]
+        return classification_scores(held_out.target, predicted.argmax(axis=1), predicted).get(name, 0.0)
 
     full = main(held_out.matrix)
     sources = np.array(layout(contract).sources)
@@ -85,13 +88,6 @@ def importances(outcome: Outcome, contract: Contract, seed: int) -> list[tuple[s
     features = _associated(outcome, contract, held_out.matrix, sources)
     drops = [(feature, float(np.mean([drop(feature) for _ in range(IMPORTANCE_REPEATS)]))) for feature in features]
     return sorted(drops, key=lambda pair: -pair[1])
-
-
-def _main(name: str, truth: NDArray[Any], predicted: NDArray[Any]) -> float:
-    """The main score of values or probabilities."""
-    if name not in MAIN["classification"]:
-        return regression_scores(truth, predicted.ravel())[name]
-    return classification_scores(truth, predicted.argmax(axis=1), predicted).get(name, 0.0)
 
 
 def _associated(outcome: Outcome, contract: Contract, matrix: NDArray[Any], sources: NDArray[Any]) -> list[str]:
