@@ -137,13 +137,12 @@ def load(kind: type[S], **overrides: Any) -> S:
             close = suggestion(name, kind.model_fields)
             raise UserError(f"{CONFIG}: [{section}] has no setting {name!r}{close}") from None
         shown = "" if name == "api_key" else f", not {first['input']!r}"
-        message = f"{first['msg'].removeprefix('Value error, ')}{shown}"
+        where = (
+            f"setting {name} ([{section}] {name} in {CONFIG}, or {section.upper()}_{name.upper()} in the environment)"
+        )
         if name in given:
-            raise UserError(f"--{name.replace('_', '-')}: {message}") from None
-        raise UserError(
-            f"setting {name} ([{section}] {name} in {CONFIG}, or {section.upper()}_{name.upper()} in the "
-            f"environment): {message}"
-        ) from None
+            where = f"--{name.replace('_', '-')}"
+        raise UserError(f"{where}: {first['msg'].removeprefix('Value error, ')}{shown}") from None
 
 
 def _check_environment(section: str, kind: type[Section]) -> None:

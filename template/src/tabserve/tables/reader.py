@@ -163,31 +163,19 @@ def whole_records(file: BinaryIO, size: int) -> Iterator[bytes]:
     A newline ends a record when the number of quotes before it is even (RFC 4180: quotes inside are doubled). Raises
     `UserError` for a record that is longer than `RECORD_BYTES`: a quote was opened and never closed.
     """
-    rest, inside = b"", False
+    longest, blank = size + RECORD_BYTES, b""  # lines that belong to what follows, if anything does
     while read := file.read(size):
-        inside ^= bool(read.count(b'"') % 2)
-        cut = _last_record_end(read, inside)
-        if records := (rest + read[:cut]).rstrip(b"\r\n") if cut else b"":
-            yield records + b"\n"
-            blank = (rest + read[:cut])[len(records) :].removeprefix(b"\r").removeprefix(b"\n")
-            rest = blank + read[cut:]  # blank lines belong to what follows, if anything does
-        else:
-            rest += read
-        if len(rest) > RECORD_BYTES:
+        block, inside = bytearray(blank + read), read.count(b'"') % 2
+        while (inside or not block.endswith(b"\n")) and len(block) <= longest and (line := file.readline(size)):
+            block += line
+            inside ^= line.count(b'"') % 2
+        if len(block) > longest:
             raise UserError(f"a record is longer than {RECORD_BYTES:,} bytes: a quote is opened and never closed")
-    if rest.strip(b"\r\n"):
-        yield rest.rstrip(b"\r\n") + b"\n"
-
-
-def _last_record_end(read: bytes, inside: bool) -> int:
-    """The end of the last record in `read`, or 0; `inside` says whether `read` ends between quotes."""
-    end = len(read)
-    while (newline := read.rfind(b"\n", 0, end)) >= 0:
-        inside ^= bool(read.count(b'"', newline, end) % 2)
-        if not inside:
-            return newline + 1
-        end = newline
-    return 0
+        records = bytes(block.rstrip(b"\r\n"))
+        blank = bytes(block[len(records) :])
+        if records:
+            yield records + b"\n"
+            blank = blank.removeprefix(b"\r").removeprefix(b"\n")
 
 
 def sha256(source: Source) -> str:
