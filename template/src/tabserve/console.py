@@ -60,9 +60,8 @@ def ask_target(source: Source) -> str:
 
     names = reader.names(source)
     if not can_ask():
-        raise UserError(
-            f"which column is the target? Say TARGET=column (or --target); {source} has {reader.shown(names)}"
-        )
+        known = f"{source} has {reader.shown(names)}"
+        raise UserError(f"which column is the target? Say TARGET=column (or --target); {known}")
     question = "Which column should the model predict? (type to filter)"
     return str(_ask("target", question, names, default=names[-1], use_search_filter=True, use_jk_keys=False))
 
@@ -89,10 +88,9 @@ def show_contract(contract: Contract, path: Path, remark: str) -> None:
     for name, column in contract.columns.items():
         if column.role == "feature" and SUSPICION in column.reason:
             out.print(f"[red]warning[/]  {escape(name)}: {column.reason[column.reason.index(SUSPICION) :]}")
-    out.print(
-        f"[green]ok[/]  {path}: {contract.task} of [cyan]{escape(contract.target)}[/] from "
-        f"{len(contract.features):,} feature{'s' * (len(contract.features) > 1)}; {remark}"
-    )
+    features = f"{len(contract.features):,} feature{'s' * (len(contract.features) > 1)}"
+    task = f"{contract.task} of [cyan]{escape(contract.target)}[/]"
+    out.print(f"[green]ok[/]  {path}: {task} from {features}; {remark}")
 
 
 def show_differences(lines: list[str]) -> None:

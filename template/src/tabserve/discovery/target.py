@@ -51,9 +51,8 @@ def _quantity(name: str, format: NumberFormat, values: pl.Series, task: Task | N
     if whole and distinct == values.len() and features.is_identifier(values, name):
         raise UserError(f"target {name!r} is identifier-like, a different number in each row: choose another")
     if values.cast(pl.Float32).n_unique() == 1:
-        raise UserError(
-            f"target {name!r} is constant for float32, which the model computes in: {features.span(values)}"
-        )
+        constant = "constant for float32, which the model computes in"
+        raise UserError(f"target {name!r} is {constant}: {features.span(values)}")
     kind: Kind = "integer" if whole else "number"
     ambiguous = task is None and whole and distinct in AMBIGUOUS_CLASSES
     note = "; taken as a quantity, TASK=classification takes them as classes" if ambiguous else ""
@@ -92,10 +91,8 @@ def _check_classes(values: pl.Series, rows: dict[str, int], common: dict[str, in
     if len(rows) > MAX_CLASSES and (len(rows) > 0.9 * values.len() or features.ID_NAME.search(values.name)):
         raise UserError(f"target {values.name!r} is identifier-like, {len(rows):,} different values: choose another")
     if len(rows) > MAX_CLASSES:
-        raise UserError(
-            f"target {values.name!r} has {len(rows):,} different values, too many classes (at most {MAX_CLASSES}); "
-            "choose another target"
-        )
+        many = f"{len(rows):,} different values, too many classes (at most {MAX_CLASSES})"
+        raise UserError(f"target {values.name!r} has {many}; choose another target")
     if len(common) < 2:
         rare = features.short(next(label for label in rows if label not in common))
         raise UserError(f"target {values.name!r}: class {rare} has a single row; two or more classes need two or more")

@@ -18,10 +18,8 @@ def page(check: Check, source: str, name: str, version: str) -> str:
     plotted = sorted(present, key=lambda found: -(found.psi or 0))[:SHOWN_PLOTS]
     figures = [figure(_bars, found, height=1.2 + 0.22 * min(len(found.bins), SHOWN_BINS)) for found in plotted]
     head = ("column", "PSI", "bound", "fine", "what breaks the contract")
-    note = (
-        f"{check.rows:,} rows, {check.refused:,} of them refused · compared with the contract and the training data of "
-        f"model version {version}"
-    )
+    compared = f"compared with the contract and the training data of model version {version}"
+    note = f"{check.rows:,} rows, {check.refused:,} of them refused · {compared}"
     unknown = html.escape(", ".join(check.unknown))
     body = [
         "<h2>Columns</h2>",

@@ -66,13 +66,9 @@ def train(
 ) -> Outcome:
     """Train on a file; nothing is written. The same seed gives the same model, byte for byte.
 
-    Args:
-        test_size: the share of rows to hold out.
-        step: opens a named step, to show progress.
-        max_rows: the largest number of rows to read; a larger file is sampled at random.
-
-    Raises:
-        UserError: the table does not fit the contract or is too small, or the model cannot be exported faithfully.
+    `test_size` is the share of rows to hold out; `step` opens a named step, to show progress; of a file with more than
+    `max_rows` rows, as many are drawn at random. Raises `UserError` if the table does not fit the contract or is too
+    small, or the model cannot be exported faithfully.
     """
     path = os.fspath(source)
     with step(f"read {path}"):
