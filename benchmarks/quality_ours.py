@@ -37,7 +37,7 @@ def main() -> None:
 
 def usable_rows(contract: Any, source: str) -> Any:
     """Positions in the file of the rows that `table.load` keeps."""
-    raw = import_module("tabserve.tables.reader").read(source)
+    raw = import_module("polars").concat(import_module("tabserve.tables.reader").batches(source))
     typed = import_module("tabserve.tables.casting").typed(contract, raw)
     return (~typed.rejected & typed.table[contract.target].is_not_null()).arg_true().to_numpy()
 

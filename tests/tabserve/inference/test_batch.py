@@ -62,10 +62,10 @@ def test_a_file_gets_the_answers_of_the_api(
     counts = score(trained, source, out)
     assert (counts.scored, counts.rejected) == (400, 0)
     assert not counts.rejects.exists()
-    scored = reader.read(out)
+    scored = pl.concat(reader.batches(out))
     assert scored.columns == [*table.columns, *prediction_columns(trained.contract)]
     assert scored["id"].cast(pl.Int64).to_list() == table["id"].to_list()
-    expected = answers(client, trained, reader.read(source))
+    expected = answers(client, trained, pl.concat(reader.batches(source)))
     names = prediction_columns(trained.contract)
     if trained.contract.task == "classification":
         assert scored["prediction"].to_list() == [answer["label"] for answer in expected]
@@ -93,7 +93,7 @@ def test_rejected_rows_go_to_their_own_file(trained: Trained, table: pl.DataFram
     pl.DataFrame(good).write_csv(source)
     counts = score(trained, source, out)
     assert (counts.scored, counts.rejected) == (392, 8)
-    rejects = reader.read(tmp_path / "out.rejected.csv")
+    rejects = pl.concat(reader.batches(tmp_path / "out.rejected.csv"))
     assert rejects["row"].to_list() == [str(number) for number in bad]
     for reason, (_, _, expected) in zip(rejects["reason"], bad.values(), strict=True):
         assert reason.startswith(expected)
@@ -189,7 +189,7 @@ def test_columns_that_a_csv_cannot_hold_become_text(trained: Trained, table: pl.
     odd = table.with_columns(tags=pl.Series([["a", "b"]] * table.height), wait=pl.duration(seconds="rooms, total"))
     odd.write_parquet(tmp_path / "in.parquet")
     score(trained, tmp_path / "in.parquet", tmp_path / "out.csv")
-    assert reader.read(tmp_path / "out.csv")["tags"][0] == "['a', 'b']"
+    assert pl.concat(reader.batches(tmp_path / "out.csv"))["tags"][0] == "['a', 'b']"
 
 
 def test_an_absent_optional_column_counts_as_missing(trained: Trained, table: pl.DataFrame, tmp_path: Path) -> None:
@@ -198,7 +198,9 @@ def test_an_absent_optional_column_counts_as_missing(trained: Trained, table: pl
     score(trained, tmp_path / "in.csv", tmp_path / "a.csv")
     score(trained, tmp_path / "null.csv", tmp_path / "b.csv")
     names = prediction_columns(trained.contract)
-    assert reader.read(tmp_path / "a.csv", names).equals(reader.read(tmp_path / "b.csv", names))
+    assert pl.concat(reader.batches(tmp_path / "a.csv", names)).equals(
+        pl.concat(reader.batches(tmp_path / "b.csv", names))
+    )
 
 
 @settings(max_examples=200, deadline=None)
@@ -293,8 +295,8 @@ def test_features_may_be_called_as_the_columns_of_the_output(tmp_path: Path) -> 
     counts = batch.score_file(models.load(tmp_path / "m.onnx"), tmp_path / "t.csv", out, lambda rows: None)
     assert (counts.scored, counts.rejected) == (60, 2)
     added = ["prediction_", "probability_no_", "probability_yes_"]
-    assert reader.read(out).columns == [*names, target, *added]
-    rejects = reader.read(counts.rejects)
+    assert pl.concat(reader.batches(out)).columns == [*names, target, *added]
+    rejects = pl.concat(reader.batches(counts.rejects))
     assert rejects.columns == ["row_", *names, target, "reason_"]
     assert rejects["row_"].to_list() == ["61", "62"]
     assert report.holdout_csv(outcome, contract).splitlines()[0] == ",".join([*names, target, *added])
@@ -322,7 +324,7 @@ def test_dates_that_python_cannot_hold_are_rejected(trained: Trained, table: pl.
     late.write_parquet(tmp_path / "late.parquet")
     counts = score(trained, tmp_path / "late.parquet", tmp_path / "out.csv")
     assert counts.rejected == 2
-    assert "seit: Input should be a valid date" in reader.read(counts.rejects)["reason"][0]
+    assert "seit: Input should be a valid date" in pl.concat(reader.batches(counts.rejects))["reason"][0]
 
 
 CELLS_NAMES = ["i", "n", "b", "c", "o", "k", "d", "t"]

@@ -190,7 +190,7 @@ def test_every_value_is_read_as_it_was_meant(tmp_path: Path, plan: dict[str, Any
     except UserError as error:  # too few different values in thirty rows may leave nothing to learn
         assert "no usable feature" in str(error) or "single row" in str(error)
         return
-    typed = casting.typed(contract, reader.read(written.path))
+    typed = casting.typed(contract, pl.concat(reader.batches(written.path)))
     assert typed.breaks == {}
     for name, column in contract.features.items():
         distinct = {value for value in written.values[name] if value is not None}
@@ -219,9 +219,9 @@ def test_file_and_api_predict_the_same(tmp_path: Path, plan: dict[str, Any]) -> 
     outcome = train.train(PIPELINES, contract, written.path, 0, 0.2, lambda name: nullcontext(), 10**6)
     (tmp_path / "model.onnx").write_bytes(outcome.model)
     loaded = model.load(tmp_path / "model.onnx")
-    scored, refused = batch.score_chunk(loaded, reader.read(written.path))
+    scored, refused = batch.score_chunk(loaded, pl.concat(reader.batches(written.path)))
     assert refused.height == 0
-    typed = casting.typed(contract, reader.read(written.path)).table
+    typed = casting.typed(contract, pl.concat(reader.batches(written.path))).table
     rows = [schema.json_row(contract, row) for row in typed.to_dicts()]
     parsed = schema.rows_adapter(contract).validate_json(json.dumps(rows))
     answers = json.loads(loaded.content(loaded.answers(loaded.run(loaded.encode(parsed)))))["predictions"]

@@ -93,7 +93,7 @@ def test_reports(trained: Trained, tmp_path: Path) -> None:
     assert trained.outcome.data_sha256[:12] in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     (tmp_path / "holdout.csv").write_text(report.holdout_csv(trained.outcome, trained.contract), encoding="utf-8")
-    held_out = reader.read(tmp_path / "holdout.csv")
+    held_out = pl.concat(reader.batches(tmp_path / "holdout.csv"))
     assert held_out.height == trained.outcome.held_out.rows.height
     assert {*trained.contract.features, trained.contract.target, "prediction"} <= set(held_out.columns)
 
@@ -114,7 +114,7 @@ def test_rare_classes_stay_in_training() -> None:
 
 def test_rows_against_the_contract_are_left_out(csv_file: Path, tmp_path: Path) -> None:
     contract = infer.infer(csv_file, "bought")
-    broken = reader.read(csv_file).with_row_index()
+    broken = pl.concat(reader.batches(csv_file)).with_row_index()
     first = pl.col("index") < 5
     broken = broken.with_columns(
         pl.when(first).then(pl.lit("many")).otherwise(pl.col("rooms, total")).alias("rooms, total"),

@@ -1,4 +1,4 @@
-"""Read tables as a whole, as a sample of their rows, or in batches.
+"""Read tables as a sample of their rows, or in batches.
 
 All cells of a CSV are text until they are cast (`casting.py`), so that a postcode keeps its leading zero.
 """
@@ -104,11 +104,6 @@ def sample(source: Source, rows: int, columns: Sequence[str] = (), seed: int = 0
             kept = kept.bottom_k(rows, by=_TAG)
     drawn = kept.bottom_k(rows, by=_TAG) if kept.height > rows else kept
     return drawn.sort(_ROW).drop(_ROW, _TAG), total
-
-
-def read(source: Source, columns: Sequence[str] = ()) -> pl.DataFrame:
-    """The whole file, or only some of its columns; raises `UserError` as `batches` does."""
-    return pl.concat(batches(source, columns))
 
 
 def batches(source: Source, columns: Sequence[str] = ()) -> Iterator[pl.DataFrame]:

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import itertools
 import json
 import re
 import sys
@@ -188,12 +189,9 @@ def _round_down(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def _convert_hist_gradient_boosting(original: Converter, scope: Any, operator: Any, container: Any) -> None:
-    rounded = copy.copy(operator.raw_operator)
-    rounded._predictors = [[copy.copy(tree) for tree in iteration] for iteration in rounded._predictors]
-    for tree in (tree for iteration in rounded._predictors for tree in iteration):
-        tree.nodes = tree.nodes.copy()
+    operator.raw_operator = copy.deepcopy(operator.raw_operator)
+    for tree in itertools.chain.from_iterable(operator.raw_operator._predictors):
         tree.nodes["num_threshold"] = _round_down(tree.nodes["num_threshold"])
-    operator.raw_operator = rounded
     original(scope, operator, _PlainIntegers(container))
 
 
