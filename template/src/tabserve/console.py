@@ -20,7 +20,7 @@ from tabserve.errors import UserError
 
 if TYPE_CHECKING:
     from tabserve.inference.batch import Counts
-    from tabserve.monitoring.check import Check, Finding
+    from tabserve.monitoring.check import Check
     from tabserve.tables.sources import Source
     from tabserve.training.train import Outcome
 
@@ -112,7 +112,9 @@ def show_outcome(outcome: Outcome, contract: Contract, model: Path, page: Path) 
         style = "green" if better(name, value, outcome.baseline[name]) else "red"
         table.add_row(name, f"[{style}]{value:z.4f}[/]", f"{outcome.baseline[name]:z.4f}")
     out.print(table)
-    made = f"{model}: version {outcome.version}, {_size(len(outcome.model))}; report: {page}"
+    size = len(outcome.model)
+    shown = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+    made = f"{model}: version {outcome.version}, {shown}; report: {page}"
     out.print(f"[green]ok[/]  {escape(made)}")
 
 
@@ -126,10 +128,6 @@ def _show_rows(outcome: Outcome, split: Split | None) -> None:
     for reason, count in loaded.left_out.items():
         word = "[red]warning[/]" if count > WORRYING_SHARE * loaded.drawn else "[yellow]note[/]"
         out.print(f"{word}  {count:,} of {loaded.drawn:,} rows were left out: {escape(reason)}")
-
-
-def _size(bytes: int) -> str:
-    return f"{bytes / 1e6:.1f} MB" if bytes >= 1e6 else f"{bytes / 1e3:.0f} kB"
 
 
 @contextmanager
@@ -161,15 +159,12 @@ def show_check(check: Check, page: Path) -> None:
     table = _table("column", _numbers("PSI"), "finding")
     for found in check.worst_first()[:SHOWN_COLUMNS]:
         style = "red" if found.problem else "yellow" if found.drifted else ""
-        psi = "-" if found.psi is None else f"{found.psi:.3f}"
-        table.add_row(escape(found.name), psi, escape(_finding(found)), style=style)
+        psi, fine = ("-", "absent") if found.psi is None else (f"{found.psi:.3f}", "ok")
+        drifted = f"drifted: above {found.limit:.2f}" if found.drifted else ""
+        why = "; ".join(filter(None, (found.problem, drifted))) or fine
+        table.add_row(escape(found.name), psi, escape(why), style=style)
     out.print(table)
     if check.unknown:
         warn(f"the contract does not know {', '.join(check.unknown[:10])}: left alone")
     word = "[yellow]note[/]" if check.refused else "[green]ok[/]"
     out.print(f"{word}  {escape(f'{check.rows:,} rows checked, {check.refused:,} would be refused; report: {page}')}")
-
-
-def _finding(found: Finding) -> str:
-    drifted = f"drifted: above {found.limit:.2f}" if found.drifted else ""
-    return "; ".join(filter(None, (found.problem, drifted))) or ("absent" if found.psi is None else "ok")

@@ -118,12 +118,8 @@ def batches(source: Source, columns: Sequence[str] = ()) -> Iterator[pl.DataFram
         raise UserError(f"{os.fspath(source)} has no column {shown(missing)}; it has {shown(present)}")
     wanted = list(columns) or present
     with readable(source) as table:
-        empty = True
         for batch in _csv_batches(table.path) if table.kind == "CSV" else _slices(lazy.select(wanted)):
-            empty = False
             yield batch.select(wanted)
-        if empty:
-            yield lazy.select(wanted).head(0).collect()
 
 
 def shown(names: Sequence[str], most: int = 30) -> str:
@@ -134,7 +130,7 @@ def shown(names: Sequence[str], most: int = 30) -> str:
 
 def _slices(lazy: pl.LazyFrame) -> Iterator[pl.DataFrame]:
     rows = lazy.select(pl.len()).collect().item()
-    for start in range(0, rows, BATCH_ROWS):
+    for start in range(0, max(rows, 1), BATCH_ROWS):
         yield lazy.slice(start, BATCH_ROWS).collect()
 
 
