@@ -17,6 +17,7 @@ SEEDS = 5
 SEEDS_OF_LARGE = 2  # whose scores differ less from split to split
 LARGE = 10_000
 TEST_SIZE = 0.2
+MAX_ROWS = 1_000_000
 
 
 def main() -> None:
@@ -36,7 +37,7 @@ def main() -> None:
 
 def usable_rows(contract: Any, source: str) -> Any:
     """Positions in the file of the rows that `table.load` keeps."""
-    raw = import_module("tabserve.tables.reader").read(source)
+    raw = import_module("polars").concat(import_module("tabserve.tables.reader").batches(source))
     typed = import_module("tabserve.tables.casting").typed(contract, raw)
     return (~typed.rejected & typed.table[contract.target].is_not_null()).arg_true().to_numpy()
 
@@ -45,8 +46,8 @@ def trained(package: str, contract: Any, source: str, seed: int) -> dict[str, An
     """The split, the target, and what the pipeline predicts of the held-out rows."""
     table, train = import_module("tabserve.training.dataset"), import_module("tabserve.training.train")
     pipelines = import_module(f"{package}.pipeline").pipelines
-    outcome = train.train(pipelines, contract, source, seed, TEST_SIZE, lambda _: contextlib.nullcontext())
-    loaded = table.load(contract, source, train.MAX_ROWS, seed).table
+    outcome = train.train(pipelines, contract, source, seed, TEST_SIZE, lambda _: contextlib.nullcontext(), MAX_ROWS)
+    loaded = table.load(contract, source, MAX_ROWS, seed).table
     train_rows, test_rows = table.split(contract, loaded, TEST_SIZE, seed)
     if contract.task == "regression":
         predicted = outcome.pipeline.predict(outcome.held_out.matrix)

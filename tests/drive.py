@@ -22,6 +22,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from tabserve import cli, console
 from tabserve.contract import file as contract_file
 from tabserve.contract import schema
@@ -44,9 +46,9 @@ def drive(project: Project, job: dict[str, str]) -> int:
         if code := cli.main(project, command):
             return int(code)
     contract = contract_file.load(Path("contract.yaml"))
-    typed = casting.typed(contract, reader.read(job["name"], list(contract.features)))
+    typed = casting.typed(contract, pl.concat(reader.batches(job["name"], list(contract.features))))
     rows = [schema.json_row(contract, row) for row in typed.table.filter(~typed.rejected).to_dicts()]
-    scored = reader.read("scored.csv", prediction_columns(contract)).rows()
+    scored = pl.concat(reader.batches("scored.csv", prediction_columns(contract))).rows()
     predictions = [prediction(contract, row) for row in scored]
     assert answers(project, rows) == predictions, "the API and the scored file differ"
     Path("rows.json").write_text(json.dumps(rows))

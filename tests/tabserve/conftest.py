@@ -119,7 +119,9 @@ def csv_file(table: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> P
 def trained(request: pytest.FixtureRequest, csv_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """A binary, a multiclass and a regression model."""
     contract = infer.infer(csv_file, request.param)
-    outcome = train.train(PIPELINES, contract, csv_file, seed=0, test_size=0.25, step=lambda name: nullcontext())
+    outcome = train.train(
+        PIPELINES, contract, csv_file, seed=0, test_size=0.25, step=lambda name: nullcontext(), max_rows=10**6
+    )
     model = tmp_path_factory.mktemp("model") / "model.onnx"
     model.write_bytes(outcome.model)
     return Trained(contract, outcome, csv_file, model)

@@ -7,19 +7,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from tabserve.contract.model import SUSPICION, Contract, Split, Task
 from tabserve.errors import UserError
 
 if TYPE_CHECKING:
     from tabserve.inference.batch import Counts
-    from tabserve.monitoring.check import Check, Finding
+    from tabserve.monitoring.check import Check
     from tabserve.tables.sources import Source
     from tabserve.training.train import Outcome
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200)
 WORRYING_SHARE = 0.05  # of the rows
 SHOWN_COLUMNS = 60
+
+_table = partial(Table, box=None, header_style="bold", pad_edge=False)
+_numbers = partial(Column, justify="right")
 
 
 @contextmanager
@@ -44,48 +48,36 @@ def can_ask() -> bool:
 
 
 def ask_task(target: str, values: int) -> Task:
-    """Let a person at a terminal say what a few whole numbers are.
-
-    Raises:
-        UserError: there is no answer.
-    """
-    import questionary
-
-    choices: list[Task] = ["classification", "regression"]
+    """Let a person at a terminal say what a few whole numbers are; raises `UserError` if there is no answer."""
     question = f"{target} has {values} different whole numbers: classes (classification) or a quantity (regression)?"
-    answer = questionary.select(question, choices=choices).ask()
-    if answer is None:
-        raise UserError("no task chosen, nothing written")
-    return next(choice for choice in choices if choice == answer)
+    answer: Task = _ask("task", question, ["classification", "regression"])
+    return answer
 
 
 def ask_target(source: Source) -> str:
-    """Let a person at a terminal choose the column to predict.
-
-    Raises:
-        UserError: there is no terminal to ask in, or no answer.
-    """
+    """Let a person choose the column to predict; raises `UserError` if there is no terminal to ask in, or no answer."""
     from tabserve.tables import reader
 
     names = reader.names(source)
     if not can_ask():
-        raise UserError(
-            f"which column is the target? Say TARGET=column (or --target); {source} has {reader.shown(names)}"
-        )
+        known = f"{source} has {reader.shown(names)}"
+        raise UserError(f"which column is the target? Say TARGET=column (or --target); {known}")
+    question = "Which column should the model predict? (type to filter)"
+    return str(_ask("target", question, names, default=names[-1], use_search_filter=True, use_jk_keys=False))
+
+
+def _ask(what: str, question: str, choices: list[str], **options: Any) -> Any:
     import questionary
 
-    question = "Which column should the model predict? (type to filter)"
-    answer = questionary.select(
-        question, choices=names, default=names[-1], use_search_filter=True, use_jk_keys=False
-    ).ask()
+    answer = questionary.select(question, choices=choices, **options).ask()
     if answer is None:
-        raise UserError("no target chosen, nothing written")
-    return str(answer)
+        raise UserError(f"no {what} chosen, nothing written")
+    return answer
 
 
 def show_contract(contract: Contract, path: Path, remark: str) -> None:
     """The columns with the reason for each choice."""
-    table = Table("column", "role", "type", "why", box=None, header_style="bold", pad_edge=False)
+    table = _table("column", "role", "type", "why")
     styles = {"target": "cyan", "ignored": "dim", "feature": ""}
     for name, column in list(contract.columns.items())[:SHOWN_COLUMNS]:
         cells = (name, column.role, column.type or "-", column.reason)
@@ -96,10 +88,9 @@ def show_contract(contract: Contract, path: Path, remark: str) -> None:
     for name, column in contract.columns.items():
         if column.role == "feature" and SUSPICION in column.reason:
             out.print(f"[red]warning[/]  {escape(name)}: {column.reason[column.reason.index(SUSPICION) :]}")
-    out.print(
-        f"[green]ok[/]  {path}: {contract.task} of [cyan]{escape(contract.target)}[/] from "
-        f"{len(contract.features):,} feature{'s' * (len(contract.features) > 1)}; {remark}"
-    )
+    features = f"{len(contract.features):,} feature{'s' * (len(contract.features) > 1)}"
+    task = f"{contract.task} of [cyan]{escape(contract.target)}[/]"
+    out.print(f"[green]ok[/]  {path}: {task} from {features}; {remark}")
 
 
 def show_differences(lines: list[str]) -> None:
@@ -116,14 +107,14 @@ def show_outcome(outcome: Outcome, contract: Contract, model: Path, page: Path) 
     for name, why in outcome.suspects.items():
         out.print(f"[red]warning[/]  {escape(name)}: {why}")
     baseline = "always the majority class" if contract.task == "classification" else "always the mean"
-    table = Table("score", box=None, header_style="bold", pad_edge=False)
-    table.add_column("model", justify="right")
-    table.add_column(baseline, justify="right")
+    table = _table("score", _numbers("model"), _numbers(baseline))
     for name, value in outcome.scores.items():
         style = "green" if better(name, value, outcome.baseline[name]) else "red"
         table.add_row(name, f"[{style}]{value:z.4f}[/]", f"{outcome.baseline[name]:z.4f}")
     out.print(table)
-    made = f"{model}: version {outcome.version}, {_size(len(outcome.model))}; report: {page}"
+    size = len(outcome.model)
+    shown = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+    made = f"{model}: version {outcome.version}, {shown}; report: {page}"
     out.print(f"[green]ok[/]  {escape(made)}")
 
 
@@ -133,15 +124,10 @@ def _show_rows(outcome: Outcome, split: Split | None) -> None:
     if split:
         warn(f"held out by {split.by} of {split.column!r}, as the contract says")
     if loaded.drawn < loaded.in_file:
-        drawn = f"{loaded.drawn:,} of {loaded.in_file:,} rows were drawn at random: [train] max_rows in config.toml"
-        out.print(f"[yellow]note[/]  {escape(drawn)}")
+        warn(f"{loaded.drawn:,} of {loaded.in_file:,} rows were drawn at random: [train] max_rows in config.toml")
     for reason, count in loaded.left_out.items():
         word = "[red]warning[/]" if count > WORRYING_SHARE * loaded.drawn else "[yellow]note[/]"
         out.print(f"{word}  {count:,} of {loaded.drawn:,} rows were left out: {escape(reason)}")
-
-
-def _size(bytes: int) -> str:
-    return f"{bytes / 1e6:.1f} MB" if bytes >= 1e6 else f"{bytes / 1e3:.0f} kB"
 
 
 @contextmanager
@@ -165,26 +151,20 @@ def show_counts(counts: Counts, path: Path) -> None:
     """How many rows were scored and refused."""
     out.print(f"[green]ok[/]  {escape(str(path))}: {counts.scored:,} rows scored")
     if counts.rejected:
-        refused = f"{counts.rejects}: {counts.rejected:,} rows refused, each with its reason"
-        out.print(f"[yellow]note[/]  {escape(refused)}")
+        warn(f"{counts.rejects}: {counts.rejected:,} rows refused, each with its reason")
 
 
 def show_check(check: Check, page: Path) -> None:
     """Each column of a checked file: what breaks the contract, and how far it is from the training data."""
-    table = Table("column", box=None, header_style="bold", pad_edge=False)
-    table.add_column("PSI", justify="right")
-    table.add_column("finding")
+    table = _table("column", _numbers("PSI"), "finding")
     for found in check.worst_first()[:SHOWN_COLUMNS]:
         style = "red" if found.problem else "yellow" if found.drifted else ""
-        psi = "-" if found.psi is None else f"{found.psi:.3f}"
-        table.add_row(escape(found.name), psi, escape(_finding(found)), style=style)
+        psi, fine = ("-", "absent") if found.psi is None else (f"{found.psi:.3f}", "ok")
+        drifted = f"drifted: above {found.limit:.2f}" if found.drifted else ""
+        why = "; ".join(filter(None, (found.problem, drifted))) or fine
+        table.add_row(escape(found.name), psi, escape(why), style=style)
     out.print(table)
     if check.unknown:
         warn(f"the contract does not know {', '.join(check.unknown[:10])}: left alone")
     word = "[yellow]note[/]" if check.refused else "[green]ok[/]"
     out.print(f"{word}  {escape(f'{check.rows:,} rows checked, {check.refused:,} would be refused; report: {page}')}")
-
-
-def _finding(found: Finding) -> str:
-    drifted = f"drifted: above {found.limit:.2f}" if found.drifted else ""
-    return "; ".join(filter(None, (found.problem, drifted))) or ("absent" if found.psi is None else "ok")

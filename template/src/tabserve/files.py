@@ -1,7 +1,6 @@
 """Atomic writes, and temporary files of this process."""
 
 import atexit
-import errno
 import functools
 import os
 import shutil
@@ -36,7 +35,7 @@ def write_atomically(contents: Mapping[Path, bytes]) -> None:
             path = link.resolve()
             with writable(link):
                 if path.is_dir():
-                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+                    raise IsADirectoryError("Is a directory")
                 path.parent.mkdir(parents=True, exist_ok=True)
                 folder = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.")
                 written[path] = Path(cleanup.enter_context(folder)) / path.name

@@ -64,19 +64,12 @@ def document(title: str, note: str, body: Iterable[str]) -> str:
     return PAGE.format(title=html.escape(title), note=html.escape(note), style=CSS, body="\n".join(body))
 
 
-def table(
-    head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = (), marked: int | None = None
-) -> str:
-    """A table.
-
-    Args:
-        numbers: positions of columns that are aligned as numbers.
-        marked: the position of a column that says yes (good) or no (bad).
-    """
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], scored: bool = False) -> str:
+    """A table; if `scored`, two columns of numbers follow the first one, then one that says yes (good) or no (bad)."""
 
     def cell(tag: str, position: int, text: str) -> str:
-        kind = "number" if position in numbers else ""
-        if tag == "td" and position == marked:
+        kind = "number" if scored and position in (1, 2) else ""
+        if scored and tag == "td" and position == 3:
             kind = "good" if text == "yes" else "bad"
         return f"<{tag}{f' class={kind!r}' if kind else ''}>{html.escape(text)}</{tag}>"
 

@@ -46,17 +46,13 @@ class Section(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        cls, settings_cls: type[BaseSettings], *_: Any, **sources: Any
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments before the environment before secret files before `config.toml`."""
         section = str(settings_cls.model_config["env_prefix"]).rstrip("_").lower()
-        secrets = (file_secret_settings,) if SECRETS.is_dir() else ()
-        return init_settings, env_settings, *secrets, InitSettingsSource(settings_cls, _file().get(section, {}))
+        secrets = [sources["file_secret_settings"]] if SECRETS.is_dir() else []
+        file = InitSettingsSource(settings_cls, _file().get(section, {}))
+        return sources["init_settings"], sources["env_settings"], *secrets, file
 
 
 class ContractSettings(Section):
@@ -125,8 +121,7 @@ S = TypeVar("S", bound=Section)
 def load(kind: type[S], **overrides: Any) -> S:
     """The settings of one section: command-line overrides, then the environment, then `config.toml`.
 
-    Raises:
-        UserError: `config.toml` is not valid TOML, or a setting is unknown or invalid.
+    Raises `UserError` if `config.toml` is not valid TOML, or a setting is unknown or invalid.
     """
     section = str(kind.model_config["env_prefix"]).rstrip("_").lower()
     given = {name: value for name, value in overrides.items() if value is not None}
@@ -142,21 +137,19 @@ def load(kind: type[S], **overrides: Any) -> S:
             close = suggestion(name, kind.model_fields)
             raise UserError(f"{CONFIG}: [{section}] has no setting {name!r}{close}") from None
         shown = "" if name == "api_key" else f", not {first['input']!r}"
-        message = f"{first['msg'].removeprefix('Value error, ')}{shown}"
+        where = (
+            f"setting {name} ([{section}] {name} in {CONFIG}, or {section.upper()}_{name.upper()} in the environment)"
+        )
         if name in given:
-            raise UserError(f"--{name.replace('_', '-')}: {message}") from None
-        raise UserError(
-            f"setting {name} ([{section}] {name} in {CONFIG}, or {section.upper()}_{name.upper()} in the "
-            f"environment): {message}"
-        ) from None
+            where = f"--{name.replace('_', '-')}"
+        raise UserError(f"{where}: {first['msg'].removeprefix('Value error, ')}{shown}") from None
 
 
 def _check_environment(section: str, kind: type[Section]) -> None:
     """Variables with the section's prefix may be for something else; one that is nearly a setting is a mistake."""
     prefix = f"{section.upper()}_"
-    known = [
-        f"{prefix}{name.upper()}" for name in (ServeSettings if issubclass(kind, ModelSettings) else kind).model_fields
-    ]
+    fields = (ServeSettings if issubclass(kind, ModelSettings) else kind).model_fields
+    known = [f"{prefix}{name.upper()}" for name in fields]
     for name in os.environ:
         close = suggestion(name, known, cutoff=0.85) if name.startswith(prefix) and name not in known else ""
         if close:

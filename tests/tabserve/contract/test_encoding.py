@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tabserve.contract.encoding import encode_rows, layout
+from tabserve.contract.encoding import layout, row_encoder
 from tabserve.contract.model import Column, Contract, Kind
 
 VALUES: dict[Kind, Any] = {
@@ -32,7 +32,7 @@ def test_a_missing_value_fills_as_many_columns_as_a_value(kind: Kind) -> None:
     }
     contract = Contract(version=1, data="x", task="regression", columns=columns)
     present, absent = (
-        encode_rows(contract, [{"first": 7.0, "x": value, "last": 8.0}]) for value in (VALUES[kind], None)
+        row_encoder(contract)([{"first": 7.0, "x": value, "last": 8.0}]) for value in (VALUES[kind], None)
     )
     assert present.shape == absent.shape == (1, len(layout(contract).names))
     assert not np.isnan(present).any()
@@ -46,5 +46,5 @@ def test_each_category_has_a_code_and_so_have_none_and_others() -> None:
     columns = {"x": column, "y": Column(role="target", type="number")}
     contract = Contract(version=1, data="x", task="regression", columns=columns)
     rows = [{"x": value} for value in (None, "a", "b", "z")]
-    assert encode_rows(contract, rows)[:, 0].tolist() == [0, 1, 2, 3]
+    assert row_encoder(contract)(rows)[:, 0].tolist() == [0, 1, 2, 3]
     assert layout(contract).codes == ((0, 1, 2, 3),)

@@ -20,7 +20,7 @@ def column(folder: Path, values: list[str]) -> Column:
     path = folder / "table.csv"
     lines = [f'"{value}",{position % 2}' for position, value in enumerate(values)]
     path.write_text("\n".join(["x,target", *lines]), encoding="utf-8")
-    return feature(clean(reader.read(path)["x"]))
+    return feature(clean(pl.concat(reader.batches(path))["x"]))
 
 
 def test_hostile_table(csv_file: Path) -> None:
@@ -304,7 +304,7 @@ def test_a_boolean_target_with_many_spellings(tmp_path: Path) -> None:
     path.write_text("x,y\n" + "".join(f"{i % 5},{('Yes', 'no', 'YES', 'N')[i % 4]}\n" for i in range(60)))
     contract = infer.infer(path, "y")
     assert contract.classes == (False, True)
-    values, bad = typed_column(contract.columns["y"], reader.read(path)["y"])
+    values, bad = typed_column(contract.columns["y"], pl.concat(reader.batches(path))["y"])
     assert values.to_list()[:4] == ["true", "false", "true", "false"]
     assert not bad.any()
 

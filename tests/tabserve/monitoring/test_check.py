@@ -38,7 +38,7 @@ def test_the_training_data_keeps_the_contract_and_has_not_drifted(model: Model, 
 
 
 def test_check_and_batch_scoring_reject_the_same_rows(model: Model, trained: Trained, tmp_path: Path) -> None:
-    broken = reader.read(trained.source).with_row_index()
+    broken = pl.concat(reader.batches(trained.source)).with_row_index()
     rooms = pl.when(pl.col("index") < 7).then(pl.lit("many")).otherwise(pl.col("rooms, total")).alias("rooms, total")
     broken.with_columns(rooms).write_csv(tmp_path / "broken.csv")
     found = checked(model, tmp_path / "broken.csv")
@@ -54,7 +54,9 @@ def test_check_and_batch_scoring_reject_the_same_rows(model: Model, trained: Tra
 
 
 def test_columns_that_are_absent_or_new(model: Model, trained: Trained, tmp_path: Path) -> None:
-    reader.read(trained.source).drop("last.seen", "seit").with_columns(new=1).write_csv(tmp_path / "t.csv")
+    pl.concat(reader.batches(trained.source)).drop("last.seen", "seit").with_columns(new=1).write_csv(
+        tmp_path / "t.csv"
+    )
     found = checked(model, tmp_path / "t.csv")
     absent = {item.name: item.problem for item in found.findings if item.psi is None}
     assert absent == {"last.seen": check.ABSENT, "seit": check.ABSENT}
@@ -64,7 +66,7 @@ def test_columns_that_are_absent_or_new(model: Model, trained: Trained, tmp_path
 
 
 def test_drift_is_found(model: Model, trained: Trained, tmp_path: Path) -> None:
-    table = reader.read(trained.source)
+    table = pl.concat(reader.batches(trained.source))
     name = "Wohnfläche (m²)"
     table.with_columns(pl.col(name).cast(pl.Float64) * 1.3).write_csv(tmp_path / "t.csv")
     assert finding(model, tmp_path / "t.csv", name).drifted
@@ -103,14 +105,14 @@ def test_a_mass_at_one_end_is_seen() -> None:
 def test_missing_targets_are_not_drift(model: Model, trained: Trained, tmp_path: Path) -> None:
     target = trained.contract.target
     gaps = pl.when(pl.int_range(pl.len()) % 3 == 0).then(None).otherwise(pl.col(target)).alias(target)
-    reader.read(trained.source).with_columns(gaps).write_csv(tmp_path / "t.csv")
+    pl.concat(reader.batches(trained.source)).with_columns(gaps).write_csv(tmp_path / "t.csv")
     assert not finding(model, tmp_path / "t.csv", target).drifted
 
 
 def test_invalid_values_are_not_missing_values(model: Model, trained: Trained, tmp_path: Path) -> None:
     first = pl.int_range(pl.len()) < 100
     spoiled = pl.when(first).then(pl.lit("31/31/2024")).otherwise(pl.col("seit")).alias("seit")
-    reader.read(trained.source).with_columns(spoiled).write_csv(tmp_path / "t.csv")
+    pl.concat(reader.batches(trained.source)).with_columns(spoiled).write_csv(tmp_path / "t.csv")
     found = finding(model, tmp_path / "t.csv", "seit")
     assert found.problem.startswith("100 of 400 rows break the contract, as '31/31/2024'; it should be date")
     assert not found.drifted
@@ -152,11 +154,11 @@ def test_the_command_fails_on_breaks(
     monkeypatch.setenv("SERVE_MODEL", str(trained.model))
     assert cli.main(PROJECT, ["check-data", str(trained.source)]) == 0
     assert (tmp_path / "reports/check.html").is_file()
-    reader.read(trained.source).drop("last.seen").write_csv("t.csv")
+    pl.concat(reader.batches(trained.source)).drop("last.seen").write_csv("t.csv")
     assert cli.main(PROJECT, ["check-data", "t.csv", "--report", "other.html"]) == 1
     assert "error: t.csv breaks the contract of the model" in capsys.readouterr().err
     assert (tmp_path / "other.html").is_file()
-    table = reader.read(trained.source)
+    table = pl.concat(reader.batches(trained.source))
     table.with_columns(pl.col("Wohnfläche (m²)").cast(pl.Float64) * 1.3).write_csv("drifted.csv")
     assert cli.main(PROJECT, ["check-data", "drifted.csv"]) == 0
     monkeypatch.setenv("CHECK_FAIL_ON_DRIFT", "true")

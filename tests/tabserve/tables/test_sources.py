@@ -20,7 +20,7 @@ import polars as pl
 import pytest
 
 from tabserve.errors import UserError
-from tabserve.tables import dialect, reader, sources
+from tabserve.tables import reader, sources
 
 HEAD = "name,größe\n"
 CSV = HEAD + "".join(f"Zoë {number},{number}\n" for number in range(50))
@@ -42,7 +42,7 @@ def test_compressed(tmp_path: Path, ending: str) -> None:
         zipped(CSV.encode(), path)
     else:
         path.write_bytes(COMPRESSORS[ending](CSV.encode()))
-    assert reader.read(path).rows() == EXPECTED
+    assert pl.concat(reader.batches(path)).rows() == EXPECTED
     assert reader.sha256(path) == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -50,7 +50,7 @@ def test_compressed(tmp_path: Path, ending: str) -> None:
 def test_encodings(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(CSV.encode(encoding))
-    assert reader.read(path).rows() == EXPECTED
+    assert pl.concat(reader.batches(path)).rows() == EXPECTED
     assert reader.names(path) == ["name", "größe"]
     assert bool(reader.remarks(path)) == (not encoding.startswith("utf-8"))
 
@@ -59,7 +59,7 @@ def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     for text in ("ä\n1\n", "ä,b\n1,2\n"):
         path.write_bytes(text.encode("cp1252"))
-        assert reader.read(path).width == text.count(",") // 2 + 1
+        assert pl.concat(reader.batches(path)).width == text.count(",") // 2 + 1
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,8 @@ def test_dialects(tmp_path: Path, text: str, names: list[str], rows: int) -> Non
     path = tmp_path / "t.csv"
     path.write_text(text, newline="")
     assert reader.names(path) == names
-    assert reader.read(path).height == rows
-    assert reader.read(path).columns == names
+    assert pl.concat(reader.batches(path)).height == rows
+    assert pl.concat(reader.batches(path)).columns == names
 
 
 def test_json_lines_and_json(tmp_path: Path) -> None:
@@ -95,14 +95,14 @@ def test_json_lines_and_json(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (tmp_path / "t.json").write_text(json.dumps(rows))
     expected = pl.DataFrame(rows)
-    assert reader.read(tmp_path / "t.jsonl").equals(expected)
-    assert reader.read(tmp_path / "t.json").equals(expected)
+    assert pl.concat(reader.batches(tmp_path / "t.jsonl")).equals(expected)
+    assert pl.concat(reader.batches(tmp_path / "t.json")).equals(expected)
 
 
 def test_addresses_are_fetched_once() -> None:
     with fsspec.open("memory://folder/t.csv", "wb") as file:
         file.write(CSV.encode())
-    assert reader.read("memory://folder/t.csv").rows() == EXPECTED
+    assert pl.concat(reader.batches("memory://folder/t.csv")).rows() == EXPECTED
     assert sources.plain("memory://folder/t.csv").path == sources.plain("memory://folder/t.csv").path
 
 
@@ -118,9 +118,9 @@ def site(tmp_path: Path) -> Iterator[str]:
 
 def test_addresses_on_the_web(tmp_path: Path, site: str) -> None:
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(CSV.encode("cp1252")))
-    assert reader.read(f"{site}/t.csv.gz?version=2").rows() == EXPECTED
+    assert pl.concat(reader.batches(f"{site}/t.csv.gz?version=2")).rows() == EXPECTED
     with pytest.raises(UserError, match="cannot be fetched: 404"):
-        reader.read(f"{site}/absent.csv")
+        pl.concat(reader.batches(f"{site}/absent.csv"))
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_addresses_on_the_web(tmp_path: Path, site: str) -> None:
 )
 def test_addresses_that_lead_nowhere(address: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as error:
-        reader.read(address)
+        pl.concat(reader.batches(address))
     assert "\n" not in str(error.value)
 
 
@@ -167,7 +167,7 @@ def test_addresses_that_lead_nowhere(address: str, message: str) -> None:
 def test_files_that_are_not_tables(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message) as error:
-        reader.read(tmp_path / name)
+        pl.concat(reader.batches(tmp_path / name))
     assert "\n" not in str(error.value)
 
 
@@ -180,20 +180,20 @@ def test_a_sample_is_exact_and_in_order(tmp_path: Path, monkeypatch: pytest.Monk
     assert (rows, len(numbers), table.columns) == (5_000, 700, ["x"])
     assert (np.diff(numbers) > 0).all()
     assert 2_200 < numbers.mean() < 2_800
-    assert reader.sample(path, 6_000)[0].equals(reader.read(path))
+    assert reader.sample(path, 6_000)[0].equals(pl.concat(reader.batches(path)))
 
 
 def test_a_pipe_is_rejected(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "t.csv")
     with pytest.raises(UserError, match="is a pipe or a device, not a file"):
-        reader.read(tmp_path / "t.csv")
+        pl.concat(reader.batches(tmp_path / "t.csv"))
 
 
 def test_json_in_other_encodings(tmp_path: Path) -> None:
     for encoding in ("utf-8-sig", "utf-16", "cp1252"):
         line = json.dumps({"name": "Zoë", "x": encoding}, ensure_ascii=False)
         (tmp_path / "t.jsonl").write_bytes(f"{line}\n".encode(encoding))
-        assert reader.read(tmp_path / "t.jsonl").rows() == [("Zoë", encoding)]
+        assert pl.concat(reader.batches(tmp_path / "t.jsonl")).rows() == [("Zoë", encoding)]
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
@@ -207,11 +207,13 @@ def test_blocks_hold_every_record_once(end: str, size: int) -> None:
 
 def test_odd_names_in_parquet(tmp_path: Path) -> None:
     pl.DataFrame({"": [1], " a ": [2], "a": [3]}).write_parquet(tmp_path / "t.parquet")
-    assert reader.read(tmp_path / "t.parquet").columns == ["column_1", "a", "a_2"]
+    assert pl.concat(reader.batches(tmp_path / "t.parquet")).columns == ["column_1", "a", "a_2"]
 
 
-def test_separators_are_reported() -> None:
-    assert dialect.remarks(dialect.Dialect(";", 2, ["a"]), "t.csv") == [
-        "t.csv: semicolons separate the columns",
-        "t.csv: 2 lines above the header are skipped",
+def test_separators_are_reported(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("Customers\nof 2024\na;b;c\n1;2;x\n3;4;y\n5;6;z\n")
+    assert reader.remarks(path) == [
+        f"{path}: semicolons separate the columns",
+        f"{path}: 2 lines above the header are skipped",
     ]

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tabserve.contract import schema
-from tabserve.contract.encoding import encode_rows, encode_table
+from tabserve.contract.encoding import encode_table, row_encoder
 from tabserve.contract.model import Contract, label_text
 from tabserve.discovery import infer
 from tabserve.errors import UserError
@@ -190,7 +190,7 @@ def test_every_value_is_read_as_it_was_meant(tmp_path: Path, plan: dict[str, Any
     except UserError as error:  # too few different values in thirty rows may leave nothing to learn
         assert "no usable feature" in str(error) or "single row" in str(error)
         return
-    typed = casting.typed(contract, reader.read(written.path))
+    typed = casting.typed(contract, pl.concat(reader.batches(written.path)))
     assert typed.breaks == {}
     for name, column in contract.features.items():
         distinct = {value for value in written.values[name] if value is not None}
@@ -208,7 +208,7 @@ def check_api(contract: Contract, table: pl.DataFrame) -> None:
     """The API reads the same rows into the same matrix."""
     rows = [schema.json_row(contract, row) for row in table.to_dicts()]
     parsed = schema.rows_adapter(contract).validate_json(json.dumps(rows))
-    assert np.array_equal(encode_rows(contract, parsed), encode_table(contract, table), equal_nan=True)
+    assert np.array_equal(row_encoder(contract)(parsed), encode_table(contract, table), equal_nan=True)
 
 
 @examples(12)
@@ -216,12 +216,12 @@ def check_api(contract: Contract, table: pl.DataFrame) -> None:
 def test_file_and_api_predict_the_same(tmp_path: Path, plan: dict[str, Any]) -> None:
     written = write(tmp_path, plan)
     contract = infer.infer(written.path, "target")
-    outcome = train.train(PIPELINES, contract, written.path, 0, 0.2, lambda name: nullcontext())
+    outcome = train.train(PIPELINES, contract, written.path, 0, 0.2, lambda name: nullcontext(), 10**6)
     (tmp_path / "model.onnx").write_bytes(outcome.model)
     loaded = model.load(tmp_path / "model.onnx")
-    scored, refused = batch.score_chunk(loaded, reader.read(written.path))
+    scored, refused = batch.score_chunk(loaded, pl.concat(reader.batches(written.path)))
     assert refused.height == 0
-    typed = casting.typed(contract, reader.read(written.path)).table
+    typed = casting.typed(contract, pl.concat(reader.batches(written.path))).table
     rows = [schema.json_row(contract, row) for row in typed.to_dicts()]
     parsed = schema.rows_adapter(contract).validate_json(json.dumps(rows))
     answers = json.loads(loaded.content(loaded.answers(loaded.run(loaded.encode(parsed)))))["predictions"]
@@ -242,4 +242,6 @@ def test_narrow_and_wide(tmp_path: Path, width: int) -> None:
     (tmp_path / "t.csv").write_text("\n".join([",".join([*names, "y"]), *lines]))
     contract = infer.infer(tmp_path / "t.csv", "y")
     assert len(contract.features) == width
-    assert train.train(PIPELINES, contract, tmp_path / "t.csv", 0, 0.2, lambda name: nullcontext()).train_rows == 48
+    assert (
+        train.train(PIPELINES, contract, tmp_path / "t.csv", 0, 0.2, lambda name: nullcontext(), 10**6).train_rows == 48
+    )

@@ -8,7 +8,7 @@
     time              hours since midnight, with fractions; NaN when missing
     text              the number of words, NaN when missing; and the number of words in each of 64 hash buckets
 
-`encode_rows` serves the API, `encode_table` training and batch scoring; tests hold them equal.
+`row_encoder` serves the API, `encode_table` training and batch scoring; tests hold them equal.
 """
 
 from __future__ import annotations
@@ -64,8 +64,9 @@ class Layout:
 
 def layout(contract: Contract) -> Layout:
     """The matrix columns of a contract."""
-    parts = [(name, part) for name, column in contract.features.items() for part in _parts(column)]
-    columns = [contract.features[name] for name, _ in parts]
+    features = contract.features
+    parts = [(name, part) for name, column in features.items() for part in PARTS.get(column.type or "", ("",))]
+    columns = [features[name] for name, _ in parts]
     categorical = [i for i, column in enumerate(columns) if column.type == "category"]
     return Layout(
         names=tuple(f"{name}.{part}" if part else name for name, part in parts),
@@ -76,17 +77,8 @@ def layout(contract: Contract) -> Layout:
     )
 
 
-def _parts(column: Column) -> tuple[str, ...]:
-    return PARTS.get(column.type or "", ("",))
-
-
-def encode_rows(contract: Contract, rows: Sequence[Row]) -> Matrix:
-    """Validated rows as float32 of shape (rows, matrix columns)."""
-    return row_encoder(contract)(rows)
-
-
 def row_encoder(contract: Contract) -> Callable[[Sequence[Row]], Matrix]:
-    """`encode_rows` for one contract, prepared once for all requests."""
+    """A function that encodes validated rows as float32 of shape (rows, matrix columns)."""
     width = len(layout(contract).names)
     encoders = [(name, _encoder(column)) for name, column in contract.features.items()]
 

@@ -5,7 +5,7 @@ into the model file. Everything that touches data follows it.
 """
 
 import re
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
@@ -14,9 +14,8 @@ VERSION = 1
 LONGEST = {"category": 1_000, "text": 20_000}  # characters
 FLOAT32_MAX = 3.4028234663852886e38
 # Dates, timestamps and times as in ISO 8601 and RFC 3339. Two parsers read them, so neither may accept more.
-ISO_DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
-ISO_TIME = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?"
-ISO_TIMESTAMP = rf"{ISO_DAY}([Tt ]{ISO_TIME}([Zz]|[+-]([01][0-9]|2[0-3]):?[0-5][0-9])?)?"
+ISO = {"date": "[0-9]{4}-[0-9]{2}-[0-9]{2}", "time": r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?"}
+ISO["datetime"] = rf"{ISO['date']}([Tt ]{ISO['time']}([Zz]|[+-]([01][0-9]|2[0-3]):?[0-5][0-9])?)?"
 # Texts that mean a missing value.
 MISSING = (
     *("", "NA", "N/A", "n/a", "na", "NaN", "nan", "NAN", "null", "NULL", "Null", "None", "nil", "N.A.", "n.a.", "k.A."),
@@ -40,14 +39,26 @@ FOR_TYPES = {
     "other": ("category",),
     "format": (*NUMERIC, *TEMPORAL),
 }
-CONFIG = ConfigDict(extra="forbid", frozen=True)
 Label = StrictBool | StrictInt | StrictStr
 
 
-class Column(BaseModel):
-    """One column of the table."""
+class Part(BaseModel):
+    """A part of a contract; the first of its problems is an error."""
 
-    model_config = CONFIG
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if problem := next(self._problems(), None):
+            raise ValueError(problem)
+        return self
+
+    def _problems(self) -> Iterator[str]:
+        yield from ()
+
+
+class Column(Part):
+    """One column of the table."""
 
     role: Literal["feature", "target", "ignored"]
     type: Kind | None = None
@@ -60,38 +71,42 @@ class Column(BaseModel):
     unit: str | None = Field(default=None, min_length=1, max_length=20)
     reason: str = ""
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if problem := _column_problem(self):
-            raise ValueError(problem)
-        return self
+    def _problems(self) -> Iterator[str]:
+        if self.role != "ignored" and self.type is None:
+            yield "a feature or target needs a type"
+        for name, types in FOR_TYPES.items():
+            if getattr(self, name) and self.type not in types:
+                yield f"{name} is for columns of type {', '.join(types)} only"
+        if self.range and not -FLOAT32_MAX <= self.range[0] <= self.range[1] <= FLOAT32_MAX:
+            yield "range must be [lowest, highest], finite, the lowest first"
+        if self.type == "category" and self.role != "ignored" and not self.categories:
+            yield "a category column needs categories"
+        if len({type(label) is bool for label in self.categories}) > 1:
+            yield 'categories mix booleans with others: YAML reads NO, yes and on as booleans, write "NO", "yes", "on"'
+        if min(len(set(map(label_text, self.categories))), len(set(self.categories))) < len(self.categories):
+            yield "categories must differ from each other"
+        if self.format is not None and self.type in NUMERIC and self.format not in (POINT, COMMA):
+            yield f"format of a number is {POINT!r} or {COMMA!r}"
+        rest = re.sub(r"%[-#.]?[a-zA-Z3-9%]", "", self.format or "")
+        if self.format is not None and self.type not in NUMERIC and ("%" in rest or rest == self.format):
+            yield "format must be a strftime format, as %d.%m.%Y"
 
 
-class Split(BaseModel):
+class Split(Part):
     """How rows for evaluation are chosen, unless at random."""
-
-    model_config = CONFIG
 
     by: Literal["time", "group"]
     column: str
 
 
-class Contract(BaseModel):
+class Contract(Part):
     """The columns of a table, in the order of the file, and the task to learn from them."""
-
-    model_config = CONFIG
 
     version: Literal[1]
     data: str
     task: Task
     split: Split | None = None
     columns: dict[str, Column]
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if problem := _contract_problem(self):
-            raise ValueError(problem)
-        return self
 
     @property
     def features(self) -> dict[str, Column]:
@@ -108,64 +123,24 @@ class Contract(BaseModel):
         """The labels of a classification, in the order of the probabilities; else empty."""
         return self.columns[self.target].categories if self.task == "classification" else ()
 
-
-def _column_problem(column: Column) -> str | None:
-    if column.role != "ignored" and column.type is None:
-        return "a feature or target needs a type"
-    for name, types in FOR_TYPES.items():
-        if getattr(column, name) and column.type not in types:
-            return f"{name} is for columns of type {', '.join(types)} only"
-    if column.range and not -FLOAT32_MAX <= column.range[0] <= column.range[1] <= FLOAT32_MAX:
-        return "range must be [lowest, highest], finite, the lowest first"
-    if column.type == "category" and column.role != "ignored" and not column.categories:
-        return "a category column needs categories"
-    return _categories_problem(column.categories) or _format_problem(column)
-
-
-def _categories_problem(labels: tuple[Label, ...]) -> str | None:
-    if len({type(label) is bool for label in labels}) > 1:
-        return 'categories mix booleans with others: YAML reads NO, yes and on as booleans, write "NO", "yes", "on"'
-    if min(len(set(map(label_text, labels))), len(set(labels))) < len(labels):
-        return "categories must differ from each other"
-    return None
-
-
-def _format_problem(column: Column) -> str | None:
-    if column.format is None:
-        return None
-    if column.type in NUMERIC:
-        return None if column.format in (POINT, COMMA) else f"format of a number is {POINT!r} or {COMMA!r}"
-    rest = re.sub(r"%[-#.]?[a-zA-Z3-9%]", "", column.format)
-    if "%" in rest or rest == column.format:
-        return "format must be a strftime format, as %d.%m.%Y"
-    return None
-
-
-def _contract_problem(contract: Contract) -> str | None:
-    targets = [name for name, column in contract.columns.items() if column.role == "target"]
-    if len(targets) != 1:
-        return f"columns: exactly one must have role target, not {len(targets)}"
-    if not contract.features:
-        return "columns: at least one must have role feature"
-    target = contract.columns[targets[0]]
-    if target.type in ("text", *TEMPORAL):
-        return f"columns: a target of type {target.type} is not supported; use category, integer or number"
-    if contract.task == "classification" and (target.type != "category" or len(target.categories) < 2):
-        return "task: a classification needs a target of type category with two or more categories"
-    if contract.task == "regression" and target.type not in NUMERIC:
-        return "task: a regression needs a target of type integer or number"
-    return _split_problem(contract)
-
-
-def _split_problem(contract: Contract) -> str | None:
-    if contract.split is None:
-        return None
-    name, ordered = contract.split.column, (*TEMPORAL, *NUMERIC)
-    if name not in contract.columns:
-        return f"split: there is no column {name!r}; the columns are {', '.join(contract.columns)}"
-    if contract.split.by == "time" and contract.columns[name].type not in ordered:
-        return f"split: by time needs a column of type {', '.join(ordered)}; give {name!r} one of them"
-    return None
+    def _problems(self) -> Iterator[str]:
+        targets = [column for column in self.columns.values() if column.role == "target"]
+        if len(targets) != 1:
+            yield f"columns: exactly one must have role target, not {len(targets)}"
+        if not self.features:
+            yield "columns: at least one must have role feature"
+        target = targets[0]
+        if target.type in ("text", *TEMPORAL):
+            yield f"columns: a target of type {target.type} is not supported; use category, integer or number"
+        if self.task == "classification" and (target.type != "category" or len(target.categories) < 2):
+            yield "task: a classification needs a target of type category with two or more categories"
+        if self.task == "regression" and target.type not in NUMERIC:
+            yield "task: a regression needs a target of type integer or number"
+        if self.split and self.split.column not in self.columns:
+            yield f"split: there is no column {self.split.column!r}; the columns are {', '.join(self.columns)}"
+        ordered = (*TEMPORAL, *NUMERIC)
+        if self.split and self.split.by == "time" and self.columns[self.split.column].type not in ordered:
+            yield f"split: by time needs a column of type {', '.join(ordered)}; give {self.split.column!r} one of them"
 
 
 def label_text(label: bool | int | str) -> str:

@@ -12,23 +12,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Typ
 from pydantic_core import PydanticCustomError, PydanticKnownError, from_json, to_json
 from typing_extensions import TypedDict
 
-from tabserve.contract.model import (
-    FLOAT32_MAX,
-    ISO_DAY,
-    ISO_TIME,
-    ISO_TIMESTAMP,
-    LONGEST,
-    MISSING,
-    NUMERIC,
-    TEMPORAL,
-    Column,
-    Contract,
-    label_text,
-)
+from tabserve.contract.model import FLOAT32_MAX, ISO, LONGEST, MISSING, NUMERIC, TEMPORAL, Column, Contract, label_text
 
 Row = dict[str, Any]
 LISTED = 100  # errors in a response
-DAY_PATTERN, TIME_PATTERN, TIMESTAMP_PATTERN = map(re.compile, (ISO_DAY, ISO_TIME, ISO_TIMESTAMP))
+DAY_PATTERN, TIMESTAMP_PATTERN, TIME_PATTERN = (re.compile(ISO[kind]) for kind in TEMPORAL)
 
 
 def row_type(contract: Contract, example: Row | None = None) -> Any:

@@ -103,14 +103,8 @@ def _numeric(present: pl.Series, conventions: Conventions) -> Column | None:
     kind: Kind = "integer" if whole else "number"
     note = f", infinite in {infinite:,} rows, which are rejected" if infinite else ""
     written = f", written as {present[0]!r}" if found[0] != PLAIN else ""
-    return Column(
-        role="feature",
-        type=kind,
-        range=accepted_range(values),
-        format=format,
-        unit=unit,
-        reason=f"{distinct:,} different numbers, {span(values)}{note}{written}",
-    )
+    reason = f"{distinct:,} different numbers, {span(values)}{note}{written}"
+    return Column(role="feature", type=kind, range=accepted_range(values), format=format, unit=unit, reason=reason)
 
 
 def mostly_numbers(present: pl.Series, conventions: Conventions) -> Column | None:
@@ -212,16 +206,11 @@ def _category(present: pl.Series, conventions: Conventions, why: str = "") -> Co
     common: list[str] = [label for label, count in labels.items() if count >= fewest][:MAX_CATEGORIES]
     if sum(labels[label] for label in common) < KEPT_SHARE * rows:
         return _ignored(f"too many categories: {len(labels):,} in {rows:,} rows")
-    ordered: list[str] = sorted(common, key=natural)
-    rare = len(labels) - len(common)
-    note = f", {rare:,} rare ones taken together as other" if rare else ""
-    return Column(
-        role="feature",
-        type="category",
-        categories=tuple(ordered),
-        other=rare > 0,
-        reason=f"{why or f'{len(labels):,} categories'}{note}",
-    )
+    reason, rare = why or f"{len(labels):,} categories", len(labels) - len(common)
+    if rare:
+        reason += f", {rare:,} rare ones taken together as other"
+    categories = tuple(sorted(common, key=natural))
+    return Column(role="feature", type="category", categories=categories, other=rare > 0, reason=reason)
 
 
 def _text(present: pl.Series, distinct: int, words: float) -> Column:

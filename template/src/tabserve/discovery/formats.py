@@ -33,11 +33,10 @@ CURRENCIES = (
     "USD|EUR|GBP|JPY|CHF|CAD|AUD|NZD|CNY|INR|SEK|NOK|DKK|PLN|CZK|HUF|BRL|MXN|ZAR|KRW|SGD|HKD|TRY|RUB"
     r"|R\$|US\$|Rs\.?|kr\.?|Fr\.?"
 )
-SYMBOL = r"\p{Sc}"
 SIGN = r"[+\-−]?"
 DIGITS = r"[\d.,(][\d.,'’ \u00a0\u202f]*(?:[eE][+-]?\d+)?\)?"
 WITH_UNIT = (
-    rf"^{SIGN}\s*(?P<before>{SYMBOL}|{CURRENCIES})?\s*{SIGN}{DIGITS}\s*"
+    rf"^{SIGN}\s*(?P<before>\p{{Sc}}|{CURRENCIES})?\s*{SIGN}{DIGITS}\s*"
     r"(?P<behind>\p{Sc}|[%‰°\p{L}][\p{L}\d/²³%°.]{0,11})?$"
 )
 

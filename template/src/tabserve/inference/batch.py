@@ -1,7 +1,5 @@
 """Batch scoring: a file in, the same file with predictions out, and rejected rows with reasons beside it.
 
-    make predict DATA=new.csv OUT=predictions.csv
-
 The file is read, checked and scored in batches, so memory stays flat. A row is checked as in the API, and gets the
 same prediction.
 """
@@ -40,10 +38,8 @@ class Counts:
 def score_file(model: Model, source: Source, out: Path, progress: Callable[[int], None]) -> Counts:
     """Score `source` into `out`; rows that break the contract go to `<out name>.rejected.csv` with their reasons.
 
-    `progress` is called with the number of rows done after each batch.
-
-    Raises:
-        UserError: a file cannot be read or written, or required columns are missing; nothing is written then.
+    `progress` is called with the number of rows done after each batch. Raises `UserError` if a file cannot be read or
+    written, or required columns are missing; nothing is written then.
     """
     rejects, kind = out.with_name(f"{out.stem}.rejected.csv"), reader.writable_kind(out)
     _check(model, source, out, rejects)

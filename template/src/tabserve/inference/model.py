@@ -85,10 +85,8 @@ class Model:
     def predict(self, rows: Row | Sequence[Row]) -> list[dict[str, Any]]:
         """Predict for one row or several, with the checks and the answers of the API.
 
-        Dates may be text or dates, and numbers those of NumPy; NaN, NaT and NA are missing values.
-
-        Raises:
-            UserError: a row breaks the contract, or a prediction is not finite.
+        Dates may be text or dates, and numbers those of NumPy; NaN, NaT and NA are missing values. Raises `UserError`
+        if a row breaks the contract, or a prediction is not finite.
         """
         if hasattr(rows, "columns") or not isinstance(rows, Iterable):
             raise UserError("predict takes rows: of a table, to_dicts() (Polars) or to_dict('records') (pandas)")
@@ -126,11 +124,7 @@ class Model:
         ]
 
     def content(self, answers: Sequence[Answer]) -> bytes:
-        """The body of a response.
-
-        Raises:
-            OverflowError: a prediction is not finite; JSON could not hold it.
-        """
+        """The body of a response; raises `OverflowError` if a prediction is not finite: JSON could not hold it."""
         try:
             texts = ",".join([text for _, text in answers])  # type: ignore[misc]
         except TypeError:
@@ -165,8 +159,7 @@ def significant(numbers: NDArray[np.float32]) -> NDArray[np.float64]:
 def load(path: Path, threads: int = 1) -> Model:
     """Read and check a model file.
 
-    Raises:
-        UserError: the file is missing, damaged, not a model of this project, or has a newer contract version.
+    Raises `UserError` if it is missing, damaged, not a model of this project, or has a newer contract version.
     """
     if not path.is_file():
         raise UserError(f"there is no model at {path}: train one with `make train`")
@@ -204,8 +197,8 @@ def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
 def _contract(document: Any, path: Path) -> Contract:
     version = document.get("version") if isinstance(document, dict) else None
     if isinstance(version, int) and version > VERSION:
-        message = f"contract version {version}, but this server reads up to {VERSION}: update the server"
-        raise UserError(f"{path} has {message}")
+        known = f"this server reads up to {VERSION}: update the server"
+        raise UserError(f"{path} has contract version {version}, but {known}")
     try:
         return Contract.model_validate(document)
     except pydantic.ValidationError as error:

@@ -1,11 +1,9 @@
 """Compare a file with the contract and the training data of a model: rejected rows, and drift.
 
-    make check-data DATA=new.csv
-
 The file is read in batches, so memory stays flat.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,8 +30,8 @@ class Finding:
     psi: float | None = None  # the population stability index; None when the column is absent
     limit: float = 0.0  # of the index: the setting, or more if the file has too few rows to tell
     bins: tuple[str, ...] = ()  # names of the bins, missing values last
-    expected: tuple[float, ...] = ()  # the share of the training rows in each bin
-    actual: tuple[float, ...] = ()  # the share of the rows of the file
+    expected: Sequence[float] = ()  # the share of the training rows in each bin
+    actual: Sequence[float] = ()  # the share of the rows of the file
 
     @property
     def drifted(self) -> bool:
@@ -63,12 +61,8 @@ class Check:
 def check(model: Model, source: Source, limit: float, progress: Callable[[int], None]) -> Check:
     """Compare a file with the contract and the training data of a model.
 
-    Args:
-        limit: the population stability index that counts as drift.
-        progress: called with the number of rows done after each batch.
-
-    Raises:
-        UserError: the file cannot be read or has no rows.
+    `limit` is the population stability index that counts as drift; `progress` is called with the number of rows done
+    after each batch. Raises `UserError` if the file cannot be read or has no rows.
     """
     contract, present = model.contract, reader.names(source)
     names = [name for name in (*contract.features, contract.target) if name in present]
@@ -120,15 +114,9 @@ class _Counts:
     def finding(self, name: str, rows: int, limit: float) -> Finding:
         expected, actual = drift.shares(self.baseline, np.asarray(self.bins), self.missing)
         used = int(((expected > 0) | (actual > 0)).sum())
-        return Finding(
-            name,
-            self._problem(rows),
-            drift.psi(expected, actual),
-            max(limit, drift.chance(used, self.baseline["rows"], rows)),
-            (*drift.bin_names(self.column, self.baseline), "missing"),
-            tuple(expected.tolist()),
-            tuple(actual.tolist()),
-        )
+        limit = max(limit, drift.chance(used, self.baseline["rows"], rows))
+        bins, psi = (*drift.bin_names(self.column, self.baseline), "missing"), drift.psi(expected, actual)
+        return Finding(name, self._problem(rows), psi, limit, bins, expected.tolist(), actual.tolist())
 
     def _problem(self, rows: int) -> str:
         if not self.broken:

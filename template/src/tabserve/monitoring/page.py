@@ -13,25 +13,17 @@ SHOWN_BINS = 15
 
 
 def page(check: Check, source: str, name: str, version: str) -> str:
-    """The report.
-
-    Args:
-        source: the file or address that was checked.
-        name: of the project.
-        version: of the model.
-    """
-    plotted = sorted((found for found in check.findings if found.psi is not None), key=lambda found: -(found.psi or 0))
-    figures = [
-        figure(_bars, found, height=1.2 + 0.22 * min(len(found.bins), SHOWN_BINS)) for found in plotted[:SHOWN_PLOTS]
-    ]
-    note = (
-        f"{check.rows:,} rows, {check.refused:,} of them refused · compared with the contract and the training data of "
-        f"model version {version}"
-    )
+    """The report on the file or address `source`, with the name of the project and the version of the model."""
+    present = [found for found in check.findings if found.psi is not None]
+    plotted = sorted(present, key=lambda found: -(found.psi or 0))[:SHOWN_PLOTS]
+    figures = [figure(_bars, found, height=1.2 + 0.22 * min(len(found.bins), SHOWN_BINS)) for found in plotted]
+    head = ("column", "PSI", "bound", "fine", "what breaks the contract")
+    compared = f"compared with the contract and the training data of model version {version}"
+    note = f"{check.rows:,} rows, {check.refused:,} of them refused · {compared}"
     unknown = html.escape(", ".join(check.unknown))
     body = [
         "<h2>Columns</h2>",
-        f'<div class="wide">{table(HEAD, map(_row, check.worst_first()), numbers=(1, 2), marked=3)}</div>',
+        f'<div class="wide">{table(head, map(_row, check.worst_first()), scored=True)}</div>',
         f"<p>The contract does not know: {unknown}.</p>" if unknown else "",
         "<h2>Distributions</h2>",
         '<p class="note">PSI is the population stability index: 0 when a distribution is that of the training data, '
@@ -39,9 +31,6 @@ def page(check: Check, source: str, name: str, version: str) -> str:
         f'<div class="plots">{"".join(figures)}</div>',
     ]
     return document(f"{name}: check of {source}", note, body)
-
-
-HEAD = ("column", "PSI", "bound", "fine", "what breaks the contract")
 
 
 def _row(found: Finding) -> tuple[str, ...]:

@@ -124,16 +124,6 @@ def distinct(names: list[str]) -> list[str]:
     return list(given)
 
 
-def remarks(dialect: Dialect, name: str) -> list[str]:
-    """What users should know about how the file is read."""
-    found = []
-    if dialect.separator != ",":
-        found.append(f"{name}: {SEPARATORS[dialect.separator]} separate the columns")
-    if dialect.above:
-        found.append(f"{name}: {dialect.above} line{'s' * (dialect.above > 1)} above the header are skipped")
-    return found
-
-
 def malformed_record(path: Path, dialect: Dialect) -> str | None:
     """Where a record has more fields than the header, or a quote is not closed; None if that is nowhere."""
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file, suppress(csv.Error):

@@ -7,14 +7,13 @@ from collections.abc import Collection
 
 import polars as pl
 
-from tabserve.contract.model import COMMA, ISO_DAY, ISO_TIME, ISO_TIMESTAMP, MISSING, POINT
+from tabserve.contract.model import COMMA, ISO, MISSING, POINT
 
 BOOLEANS = {
     **dict.fromkeys(("true", "t", "yes", "y", "on", "1"), True),
     **dict.fromkeys(("false", "f", "no", "n", "off", "0"), False),
 }
-ISO_FORMATS = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M")
-ISO_FORMATS_WITH_ZONE = ("%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M%#z")
+ISO_CLOCKS = ("", " %H:%M:%S%.f", " %H:%M", " %H:%M:%S%.f%#z", " %H:%M%#z")
 ISO_TIME_FORMATS = ("%H:%M:%S%.f", "%H:%M")
 DAYS = ("%d", "%-d", "%e", "%j", "%F", "%D", "%x", "%c", "%v", "%s", "%+")
 FIRST_YEAR = 1_000  # with a format: a smaller one is a year of two digits that %Y has read
@@ -98,7 +97,9 @@ def timestamps(values: pl.Series, format: str | None = None) -> pl.Series:
     if values.dtype.is_integer() and format == "%Y%m%d":
         values = values.cast(pl.String)
     if values.dtype == pl.String:
-        read = _formatted(values, format) if format else _iso_timestamps(values)
+        if format and not any(day in format for day in DAYS):  # a month without a day is its first day
+            values, format = values + " 1", format + " %d"
+        read = _strptime(values, format) if format else _iso_timestamps(values)
     elif isinstance(values.dtype, pl.Datetime):
         utc = values.dt.convert_time_zone("UTC") if values.dtype.time_zone else values
         read = utc.dt.replace_time_zone(None).cast(pl.Datetime("us"))
@@ -109,30 +110,21 @@ def timestamps(values: pl.Series, format: str | None = None) -> pl.Series:
     return read.set(~read.dt.year().is_between(FIRST_YEAR if format else 1, 9999), None)
 
 
-def _formatted(values: pl.Series, format: str) -> pl.Series:
-    """Timestamps with a format; a month without a day is its first day."""
-    if not any(day in format for day in DAYS):
-        values, format = values + " 1", format + " %d"
-    return _strptime(values, format, "UTC" if "%z" in format else None)
-
-
-def _strptime(values: pl.Series, format: str, zone: str | None = None) -> pl.Series:
-    return values.str.strptime(pl.Datetime("us", zone), format, strict=False).dt.replace_time_zone(None)
+def _strptime(values: pl.Series, format: str) -> pl.Series:
+    return values.str.strptime(pl.Datetime("us"), format, strict=False).dt.replace_time_zone(None)  # which is UTC
 
 
 def _iso_timestamps(values: pl.Series) -> pl.Series:
-    if (plain := values.str.contains(f"^{ISO_DAY}$")).sum() == values.count():
+    if (plain := values.str.contains(f"^{ISO['date']}$")).sum() == values.count():
         return _strptime(values.set(~plain, None), "%Y-%m-%d")
-    left = values.set(~values.str.contains(f"^(?:{ISO_TIMESTAMP})$"), None)
+    left = values.set(~values.str.contains(f"^(?:{ISO['datetime']})$"), None)
     left = left.str.replace("[Tt]", " ").str.replace("[Zz]", "+00:00")
     read = _nulls(values, pl.Datetime("us"))
-    for format in (*ISO_FORMATS, *ISO_FORMATS_WITH_ZONE):
+    for clock in ISO_CLOCKS:
         left = left.set(read.is_not_null(), None)
         if left.null_count() == left.len():
             break
-        read = read.zip_with(
-            read.is_not_null(), _strptime(left, format, "UTC" if format in ISO_FORMATS_WITH_ZONE else None)
-        )
+        read = read.zip_with(read.is_not_null(), _strptime(left, f"%Y-%m-%d{clock}"))
     return read.alias(values.name)
 
 
@@ -150,6 +142,6 @@ def times(values: pl.Series, format: str | None = None) -> pl.Series:
         return _nulls(values, pl.Time)
     if format:
         return values.str.strptime(pl.Time, format, strict=False)
-    iso = values.set(~values.str.contains(f"^(?:{ISO_TIME})$"), None)
+    iso = values.set(~values.str.contains(f"^(?:{ISO['time']})$"), None)
     readings = [pl.col("value").str.strptime(pl.Time, format, strict=False) for format in ISO_TIME_FORMATS]
     return iso.to_frame("value").select(pl.coalesce(readings)).to_series()

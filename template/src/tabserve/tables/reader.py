@@ -1,4 +1,4 @@
-"""Read tables as a whole, as a sample of their rows, or in batches.
+"""Read tables as a sample of their rows, or in batches.
 
 All cells of a CSV are text until they are cast (`casting.py`), so that a postcode keeps its leading zero.
 """
@@ -21,7 +21,6 @@ from tabserve.tables.sources import ENDINGS, Kind, Plain, Source, plain
 BATCH_ROWS = 50_000
 BATCH_BYTES = 8 * 2**20
 RECORD_BYTES = 64 * 2**20
-WRITABLE: tuple[Kind, ...] = ("CSV", "Parquet")
 _ROW, _TAG = "\0row", "\0tag"
 
 
@@ -41,9 +40,10 @@ def readable(source: Source) -> Iterator[Plain]:
 
 def writable_kind(path: Path) -> Kind:
     """`CSV` or `Parquet`, by the ending of the name of a file to write; raises `UserError` for others."""
-    for kind in WRITABLE:
-        if path.suffix.lower() in ENDINGS[kind]:
-            return kind
+    if path.suffix.lower() in ENDINGS["CSV"]:
+        return "CSV"
+    if path.suffix.lower() in ENDINGS["Parquet"]:
+        return "Parquet"
     endings = (*ENDINGS["CSV"][:2], *ENDINGS["Parquet"])
     raise UserError(f"{path}: unknown kind of file to write; use one that ends in {', '.join(endings)}")
 
@@ -56,8 +56,13 @@ def names(source: Source) -> list[str]:
 def remarks(source: Source) -> list[str]:
     """What users should know about how the file is read: encoding, sheet, separator, lines above the header."""
     with readable(source) as table:
-        of_dialect = dialects.remarks(dialect(table.path), os.fspath(source)) if table.kind == "CSV" else []
-        return [*table.remarks, *of_dialect]
+        found = list(table.remarks)
+        written = dialect(table.path) if table.kind == "CSV" else None
+    if written and written.separator != ",":
+        found.append(f"{source}: {dialects.SEPARATORS[written.separator]} separate the columns")
+    if written and written.above:
+        found.append(f"{source}: {written.above} line{'s' * (written.above > 1)} above the header are skipped")
+    return found
 
 
 def _scan(source: Source) -> pl.LazyFrame:
@@ -101,19 +106,10 @@ def sample(source: Source, rows: int, columns: Sequence[str] = (), seed: int = 0
     return drawn.sort(_ROW).drop(_ROW, _TAG), total
 
 
-def read(source: Source, columns: Sequence[str] = ()) -> pl.DataFrame:
-    """The whole file, or only some of its columns; raises `UserError` as `batches` does."""
-    return pl.concat(batches(source, columns))
-
-
 def batches(source: Source, columns: Sequence[str] = ()) -> Iterator[pl.DataFrame]:
-    """The file in batches, in order, with flat memory; one empty batch if it has no rows.
+    """All columns of the file, or some, in batches, in order, with flat memory; one empty batch if it has no rows.
 
-    Args:
-        columns: the ones to read, all when empty.
-
-    Raises:
-        UserError: the file cannot be read, or lacks one of the columns.
+    Raises `UserError` if the file cannot be read, or lacks one of the columns.
     """
     # Polars reads ahead in a CSV as fast as the disk allows, so it gets one block at a time.
     lazy = _scan(source)
@@ -122,12 +118,8 @@ def batches(source: Source, columns: Sequence[str] = ()) -> Iterator[pl.DataFram
         raise UserError(f"{os.fspath(source)} has no column {shown(missing)}; it has {shown(present)}")
     wanted = list(columns) or present
     with readable(source) as table:
-        empty = True
         for batch in _csv_batches(table.path) if table.kind == "CSV" else _slices(lazy.select(wanted)):
-            empty = False
             yield batch.select(wanted)
-        if empty:
-            yield lazy.select(wanted).head(0).collect()
 
 
 def shown(names: Sequence[str], most: int = 30) -> str:
@@ -138,7 +130,7 @@ def shown(names: Sequence[str], most: int = 30) -> str:
 
 def _slices(lazy: pl.LazyFrame) -> Iterator[pl.DataFrame]:
     rows = lazy.select(pl.len()).collect().item()
-    for start in range(0, rows, BATCH_ROWS):
+    for start in range(0, max(rows, 1), BATCH_ROWS):
         yield lazy.slice(start, BATCH_ROWS).collect()
 
 
@@ -162,31 +154,19 @@ def whole_records(file: BinaryIO, size: int) -> Iterator[bytes]:
     A newline ends a record when the number of quotes before it is even (RFC 4180: quotes inside are doubled). Raises
     `UserError` for a record that is longer than `RECORD_BYTES`: a quote was opened and never closed.
     """
-    rest, inside = b"", False
+    longest, blank = size + RECORD_BYTES, b""  # lines that belong to what follows, if anything does
     while read := file.read(size):
-        inside ^= bool(read.count(b'"') % 2)
-        cut = _last_record_end(read, inside)
-        if records := (rest + read[:cut]).rstrip(b"\r\n") if cut else b"":
-            yield records + b"\n"
-            blank = (rest + read[:cut])[len(records) :].removeprefix(b"\r").removeprefix(b"\n")
-            rest = blank + read[cut:]  # blank lines belong to what follows, if anything does
-        else:
-            rest += read
-        if len(rest) > RECORD_BYTES:
+        block, inside = bytearray(blank + read), read.count(b'"') % 2
+        while (inside or not block.endswith(b"\n")) and len(block) <= longest and (line := file.readline(size)):
+            block += line
+            inside ^= line.count(b'"') % 2
+        if len(block) > longest:
             raise UserError(f"a record is longer than {RECORD_BYTES:,} bytes: a quote is opened and never closed")
-    if rest.strip(b"\r\n"):
-        yield rest.rstrip(b"\r\n") + b"\n"
-
-
-def _last_record_end(read: bytes, inside: bool) -> int:
-    """The end of the last record in `read`, or 0; `inside` says whether `read` ends between quotes."""
-    end = len(read)
-    while (newline := read.rfind(b"\n", 0, end)) >= 0:
-        inside ^= bool(read.count(b'"', newline, end) % 2)
-        if not inside:
-            return newline + 1
-        end = newline
-    return 0
+        records = bytes(block.rstrip(b"\r\n"))
+        blank = bytes(block[len(records) :])
+        if records:
+            yield records + b"\n"
+            blank = blank.removeprefix(b"\r").removeprefix(b"\n")
 
 
 def sha256(source: Source) -> str:

@@ -47,11 +47,7 @@ class Loaded:
 
 
 def load(contract: Contract, source: Source, most: int, seed: int) -> Loaded:
-    """Read the features and the target of at most `most` rows, without those that break the contract.
-
-    Raises:
-        UserError: a column is missing, or too few rows are left.
-    """
+    """The usable ones of at most `most` rows; raises `UserError` if a column is missing, or too few rows are left."""
     split = [contract.split.column] if contract.split else []
     raw, in_file = reader.sample(source, most, list(dict.fromkeys([*contract.features, contract.target, *split])), seed)
     typed = casting.typed(contract, raw)

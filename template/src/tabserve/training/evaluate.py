@@ -16,38 +16,30 @@ def classification_scores(
 ) -> dict[str, float]:
     """Scores by name; ranking scores are left out when a class has no held-out row.
 
-    Args:
-        truth: classes 0 to k - 1, shape (rows,).
-        labels: predicted classes, shape (rows,).
-        probabilities: shape (rows, k).
-
-    Source: `brier` is that of sklearn.metrics.brier_score_loss, which halves it for two classes.
+    `truth` and the predicted `labels` are classes 0 to k - 1, of shape (rows,); `probabilities` has shape (rows, k).
     """
     probabilities = probabilities.astype(np.float64)
     probabilities /= probabilities.sum(axis=1, keepdims=True)  # the sum of float32 is only nearly 1
     classes, one_hot = np.arange(probabilities.shape[1]), np.eye(probabilities.shape[1])[truth]
     binary, present = len(classes) == 2, np.unique(truth)
-    f1 = metrics.f1_score(truth, labels, average="binary" if binary else "macro", zero_division=0)
+    average = "binary" if binary else "macro"
     scores: dict[str, Any] = {
         "accuracy": metrics.accuracy_score(truth, labels),
-        "balanced_accuracy": np.mean([(labels[truth == label] == label).mean() for label in present]),
-        "f1" if binary else "f1_macro": f1,
+        "balanced_accuracy": metrics.recall_score(truth, labels, labels=present, average="macro"),
+        "f1" if binary else "f1_macro": metrics.f1_score(truth, labels, average=average, zero_division=0),
     }
     if len(present) == len(classes):
         ranked = (truth, probabilities[:, 1]) if binary else (one_hot, probabilities)
         scores["roc_auc" if binary else "roc_auc_ovr"] = metrics.roc_auc_score(*ranked)
         scores["average_precision"] = metrics.average_precision_score(*ranked)
     scores["log_loss"] = metrics.log_loss(truth, probabilities, labels=classes)
-    scores["brier"] = ((probabilities - one_hot) ** 2).sum(axis=1).mean() / (2 if binary else 1)
+    scores["brier"] = metrics.brier_score_loss(truth, probabilities, labels=classes)
     return {name: float(score) for name, score in scores.items()}
 
 
 def regression_scores(truth: NDArray[np.float64], values: NDArray[np.float64]) -> dict[str, float]:
     """Scores by name; `truth` and `values` have shape (rows,)."""
-    scores = {
-        "mae": metrics.mean_absolute_error(truth, values),
-        "rmse": metrics.root_mean_squared_error(truth, values),
-    }
+    scores = {"mae": metrics.mean_absolute_error(truth, values), "rmse": metrics.root_mean_squared_error(truth, values)}
     if len(truth) > 1:
         scores["r2"] = metrics.r2_score(truth, values)
     return {name: float(score) for name, score in scores.items()}

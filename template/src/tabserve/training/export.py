@@ -1,42 +1,44 @@
-"""Export a fitted pipeline: ONNX conversion, the parity gate, metadata."""
+"""Export a fitted pipeline: ONNX conversion, also of what skl2onnx lacks or gets wrong, the parity gate, metadata."""
 
+import copy
 import hashlib
+import itertools
 import json
+import re
+import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
-from skl2onnx import to_onnx
+from skl2onnx import to_onnx, update_registered_converter
+from skl2onnx.common import shape_calculator
+from skl2onnx.common._registration import get_converter
 from skl2onnx.common.data_types import FloatTensorType
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.pipeline import Pipeline
 
 from tabserve.contract.encoding import Matrix
 from tabserve.errors import UserError, one_line
-from tabserve.training.converters import register_converters
 
 OPSET = {"": 21, "ai.onnx.ml": 3}
 TOLERANCE = 1e-4
+CLASSIFIER_OPTIONS = {"nocl": [True, False], "zipmap": [True, False, "columns"], "raw_scores": [True, False]}
 
-
-@dataclass(frozen=True)
-class Parity:
-    """The agreement of the graph with the pipeline on the held-out rows."""
-
-    rows: int  # the number of rows compared
-    difference: float  # the largest difference of probabilities, or of values in standard deviations of the target
+Converter = Callable[[Any, Any, Any], None]
 
 
 def convert(pipeline: Pipeline, width: int) -> onnx.ModelProto:
     """The fitted pipeline as an ONNX graph over `width` float columns; raises `UserError` with the step that fails."""
-    register_converters()
-    estimator = pipeline.steps[-1][1]
-    classifier = hasattr(estimator, "classes_")
+    _register_converters()
+    classifier = hasattr(pipeline, "classes_")
     if classifier and not hasattr(pipeline, "predict_proba"):
-        raise UserError(f"pipeline.py: {_kind(estimator)} gives no probabilities (predict_proba); use one that does")
+        kind = type(pipeline.steps[-1][1]).__name__
+        raise UserError(f"pipeline.py: {kind} gives no probabilities (predict_proba); use one that does")
     try:
         graph = _to_onnx(pipeline, width, {id(pipeline): {"zipmap": False}} if classifier else None)
     except Exception as error:  # skl2onnx raises many unrelated kinds
@@ -51,11 +53,10 @@ def _to_onnx(step: Any, width: int, options: Any = None) -> onnx.ModelProto:
 
 
 def _fails(step: Any, width: int) -> bool:
-    try:
+    with suppress(Exception):
         _to_onnx(step, width)
-    except Exception:
-        return True
-    return False
+        return False
+    return True
 
 
 def _with_most_probable_label(graph: onnx.ModelProto) -> onnx.ModelProto:
@@ -75,23 +76,16 @@ def _first_step(pipeline: Pipeline, fails: Callable[[Pipeline], bool]) -> str:
     last = len(pipeline.steps) - 1
     position = next((count - 1 for count in range(1, last + 1) if fails(pipeline[:count])), last)
     name, step = pipeline.steps[position]
-    inner = [_kind(part) for _, part, _ in getattr(step, "transformers_", []) if not isinstance(part, str)]
-    return f"step {name!r} ({_kind(step)}{' of ' + ', '.join(inner) if inner else ''})"
+    inner = [type(part).__name__ for _, part, _ in getattr(step, "transformers_", []) if not isinstance(part, str)]
+    return f"step {name!r} ({type(step).__name__}{' of ' + ', '.join(inner) if inner else ''})"
 
 
-def _kind(step: Any) -> str:
-    return type(step).__name__
+def check_parity(graph: onnx.ModelProto, pipeline: Pipeline, matrix: Matrix, scale: float = 1.0) -> float:
+    """The largest difference between the graph and the pipeline on rows that were not used for training.
 
-
-def check_parity(graph: onnx.ModelProto, pipeline: Pipeline, matrix: Matrix, scale: float = 1.0) -> Parity:
-    """Compare the graph with the pipeline on rows that were not used for training.
-
-    Args:
-        scale: for a regression the standard deviation of the target, the unit of the tolerance.
-
-    Raises:
-        UserError: probabilities, or values in units of `scale`, differ by more than 1e-4, or a label differs whose
-            probability is not that close to another; the message names the first step with a difference.
+    `scale` is the unit of differences, for a regression the standard deviation of the target. Raises `UserError`, which
+    names the first step with a difference, if probabilities or values differ by more than 1e-4, or a label differs
+    whose probability is not that close to another.
     """
     outputs = _run(graph, matrix)
     differing_labels = np.zeros(len(matrix), dtype=bool)
@@ -103,16 +97,16 @@ def check_parity(graph: onnx.ModelProto, pipeline: Pipeline, matrix: Matrix, sca
         differing_labels = (outputs[0] != pipeline.predict(matrix)) & is_clear
     else:
         differences = np.abs(outputs[0].ravel() - pipeline.predict(matrix)) / scale
-    parity = Parity(len(matrix), float(np.nan_to_num(differences, nan=np.inf).max()))
+    largest = float(np.nan_to_num(differences, nan=np.inf).max())
     if wrong := int((~(differences <= TOLERANCE) | differing_labels).sum()):
-        far = parity.difference > TOLERANCE
-        by = f"by up to {parity.difference:.2g} (allowed {TOLERANCE:g})" if far else "only in the label"
+        far = largest > TOLERANCE
+        by = f"by up to {largest:.2g} (allowed {TOLERANCE:g})" if far else "only in the label"
         step = _first_step(pipeline, lambda prefix: _differs(prefix, matrix))
         raise UserError(
-            f"parity gate: the exported model differs from pipeline.py on {wrong:,} of {parity.rows:,} held-out rows, "
+            f"parity gate: the exported model differs from pipeline.py on {wrong:,} of {len(matrix):,} held-out rows, "
             f"{by}; they first differ in {step}"
         )
-    return parity
+    return largest
 
 
 def _differs(transformers: Pipeline, matrix: Matrix) -> bool:
@@ -139,3 +133,79 @@ def with_metadata(graph: onnx.ModelProto, metadata: Mapping[str, Any]) -> tuple[
     texts = {key: json.dumps(value, ensure_ascii=False) for key, value in {**metadata, "version": version}.items()}
     onnx.helper.set_model_props(graph, texts)
     return graph.SerializeToString(deterministic=True), version
+
+
+def _register_converters() -> None:
+    """Register the converters with skl2onnx, for XGBoost and LightGBM only if they are imported."""
+    for kind in (HistGradientBoostingClassifier, HistGradientBoostingRegressor):
+        alias = f"Sklearn{kind.__name__}"
+        converter = get_converter(alias)
+        original = converter.args[0] if isinstance(converter, partial) else converter
+        _register(kind, alias, partial(_convert_hist_gradient_boosting, original))
+    if "xgboost" in sys.modules:
+        from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
+        from xgboost import XGBClassifier, XGBRegressor
+
+        _register(XGBClassifier, "XGBoostXGBClassifier", convert_xgboost)
+        _register(XGBRegressor, "XGBoostXGBRegressor", convert_xgboost)
+    if "lightgbm" in sys.modules:
+        from lightgbm import LGBMClassifier, LGBMRegressor
+
+        _register(LGBMClassifier, "LightGbmLGBMClassifier", _convert_lightgbm)
+        _register(LGBMRegressor, "LightGbmLGBMRegressor", _convert_lightgbm, {"split": None})
+
+
+def _register(kind: type, alias: str, converter: Converter, options: dict[str, Any] | None = None) -> None:
+    if kind.__name__.endswith("Classifier"):
+        shapes, options = shape_calculator.calculate_linear_classifier_output_shapes, CLASSIFIER_OPTIONS
+    else:
+        shapes = shape_calculator.calculate_linear_regressor_output_shapes
+    update_registered_converter(kind, alias, shapes, converter, overwrite=True, options=options)
+
+
+class _PlainIntegers:
+    """A container that turns NumPy integers and booleans into integers: onnx rejects the others with protobuf 7."""
+
+    def __init__(self, container: Any) -> None:
+        self._container = container
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._container, name)
+
+    def add_node(self, *positional: Any, **attributes: Any) -> Any:
+        for name, value in attributes.items():
+            if isinstance(value, list) and value and isinstance(value[0], (int, np.integer)):
+                attributes[name] = [int(item) for item in value]
+        return self._container.add_node(*positional, **attributes)
+
+
+# The graph stores thresholds as float32. Rounded to nearest, a threshold between two neighbouring float32 numbers
+# becomes one of them and sends a row the other way; rounded down, `x <= threshold` is the same for every x.
+
+
+def _round_down(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
+    nearest = thresholds.astype(np.float32)
+    return np.where(nearest > thresholds, np.nextafter(nearest, np.float32(-np.inf)), nearest)
+
+
+def _convert_hist_gradient_boosting(original: Converter, scope: Any, operator: Any, container: Any) -> None:
+    operator.raw_operator = copy.deepcopy(operator.raw_operator)
+    for tree in itertools.chain.from_iterable(operator.raw_operator._predictors):
+        tree.nodes["num_threshold"] = _round_down(tree.nodes["num_threshold"])
+    original(scope, operator, _PlainIntegers(container))
+
+
+def _convert_lightgbm(scope: Any, operator: Any, container: Any) -> None:
+    from lightgbm import Booster
+    from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm
+
+    def rounded_line(line: re.Match[str]) -> str:
+        thresholds = _round_down(np.array(line[1].split(), dtype=np.float64))
+        return "threshold=" + " ".join(repr(float(threshold)) for threshold in thresholds)
+
+    # Without the line of tree sizes, LightGBM reads the trees in order instead of jumping to their old positions.
+    text = re.sub(r"^tree_sizes=.*\n", "", operator.raw_operator.booster_.model_to_string(), flags=re.MULTILINE)
+    text = re.sub(r"^threshold=(.*)$", rounded_line, text, flags=re.MULTILINE)
+    operator.raw_operator = copy.copy(operator.raw_operator)
+    operator.raw_operator._Booster = Booster(model_str=text)
+    convert_lightgbm(scope, operator, container)

@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,12 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 from sklearn import calibration, metrics
+from sklearn.feature_selection import r_regression
 
 from tabserve.contract.encoding import layout
 from tabserve.contract.model import Contract, label_text, prediction_columns
 from tabserve.page import document, figure, table
-from tabserve.training.evaluate import MAIN, better, classification_scores, main_score, regression_scores
+from tabserve.training.evaluate import better, classification_scores, main_score, regression_scores
 from tabserve.training.train import Outcome
 
 IMPORTANCE_ROWS = 2_000
@@ -28,17 +29,17 @@ SHOWN_CLASSES = 10
 
 def metrics_json(outcome: Outcome, contract: Contract) -> str:
     """Scores, baseline and parity as JSON."""
-    scores = outcome.scores
+    scores, baseline, rows = outcome.scores, outcome.baseline, outcome.held_out.rows.height
     document = {
         "task": contract.task,
         "target": contract.target,
         "model_version": outcome.version,
         "train_rows": outcome.train_rows,
-        "held_out_rows": outcome.parity.rows,
+        "held_out_rows": rows,
         "metrics": scores,
-        "baseline": outcome.baseline,
-        "better_than_baseline": [name for name, score in scores.items() if better(name, score, outcome.baseline[name])],
-        "parity": {"rows": outcome.parity.rows, "largest_difference": outcome.parity.difference},
+        "baseline": baseline,
+        "better_than_baseline": [name for name, score in scores.items() if better(name, score, baseline[name])],
+        "parity": {"rows": rows, "largest_difference": outcome.parity},
     }
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
@@ -70,7 +71,10 @@ def importances(outcome: Outcome, contract: Contract, seed: int) -> list[tuple[s
     session = onnxruntime.InferenceSession(outcome.model, providers=["CPUExecutionProvider"])
 
     def main(matrix: NDArray[Any]) -> float:
-        return _main(name, held_out.target, session.run(None, {"features": matrix})[-1])
+        predicted = session.run(None, {"features": matrix})[-1]
+        if contract.task == "regression":
+            return regression_scores(held_out.target, predicted.ravel())[name]
+        return classification_scores(held_out.target, predicted.argmax(axis=1), predicted).get(name, 0.0)
 
     full = main(held_out.matrix)
     sources = np.array(layout(contract).sources)
@@ -86,28 +90,16 @@ def importances(outcome: Outcome, contract: Contract, seed: int) -> list[tuple[s
     return sorted(drops, key=lambda pair: -pair[1])
 
 
-def _main(name: str, truth: NDArray[Any], predicted: NDArray[Any]) -> float:
-    """The main score of values or probabilities."""
-    if name not in MAIN["classification"]:
-        return regression_scores(truth, predicted.ravel())[name]
-    return classification_scores(truth, predicted.argmax(axis=1), predicted).get(name, 0.0)
-
-
 def _associated(outcome: Outcome, contract: Contract, matrix: NDArray[Any], sources: NDArray[Any]) -> list[str]:
     """All features, or of many those whose values go along with the predictions most, by rank correlation."""
     features = list(contract.features)
     if len(features) <= MANY_FEATURES:
         return features
-    predicted = outcome.pipeline.predict(matrix)
-    ranks = rankdata(np.nan_to_num(np.column_stack([matrix, predicted]), nan=-np.inf), axis=0)
-    ranks = ranks - ranks.mean(axis=0)
-    lengths = np.linalg.norm(ranks, axis=0)
-    along = np.abs(ranks[:, -1] @ ranks[:, :-1]) / np.maximum(lengths[-1] * lengths[:-1], 1e-9)
+    columns = np.column_stack([matrix, outcome.pipeline.predict(matrix)])
+    ranks = rankdata(np.nan_to_num(columns, nan=-np.inf), axis=0)
+    along = np.abs(r_regression(ranks[:, :-1], ranks[:, -1]))
     strongest = dict.fromkeys(sources[np.argsort(-along, kind="stable")].tolist())
     return list(strongest)[:MANY_FEATURES]
-
-
-# --- plots
 
 
 def _confusion(axes: Axes, outcome: Outcome, contract: Contract) -> None:
@@ -158,15 +150,8 @@ def _importance(axes: Axes, drops: Sequence[tuple[str, float]], name: str) -> No
     axes.set(xlabel=f"loss of {name} when the feature is shuffled", title="Permutation importance")
 
 
-# --- the page
-
-
 def page(outcome: Outcome, contract: Contract, seed: int, name: str) -> str:
-    """The report as one HTML page.
-
-    Args:
-        name: of the project.
-    """
+    """The report as one HTML page; `name` is that of the project."""
     drops = importances(outcome, contract, seed)
     main = main_score(contract.task, outcome.scores)
     figures = [figure(_importance, drops, main, height=1.2 + 0.22 * min(len(drops), SHOWN_FEATURES))]
@@ -177,15 +162,16 @@ def page(outcome: Outcome, contract: Contract, seed: int, name: str) -> str:
         kinds = ("actual_vs_predicted", "residual_vs_predicted")
         figures = [*(figure(_residuals, outcome, kind) for kind in kinds), *figures]
     note = (
-        f"{contract.task} · learned from {outcome.train_rows:,} rows, scored on {outcome.parity.rows:,} held-out rows"
-        f" · the exported model agrees with the pipeline to {outcome.parity.difference:.1e}"
+        f"{contract.task} · learned from {outcome.train_rows:,} rows, scored on {outcome.held_out.rows.height:,} "
+        f"held-out rows · the exported model agrees with the pipeline to {outcome.parity:.1e}"
     )
+    columns = [(name, column.role, column.type or "", column.reason) for name, column in contract.columns.items()]
     body = [
         _facts(outcome, contract, seed),
         "<h2>Scores</h2>",
-        _scores_table(outcome.scores, outcome.baseline),
+        _scores(outcome),
         f'<h2>Plots</h2><div class="plots">{"".join(figures)}</div>',
-        f'<h2>Columns</h2><div class="wide">{_columns_table(contract)}</div>',
+        f'<h2>Columns</h2><div class="wide">{table(("column", "role", "type", "why"), columns)}</div>',
     ]
     return document(f"{name}: {contract.target}", note, body)
 
@@ -207,14 +193,9 @@ def _facts(outcome: Outcome, contract: Contract, seed: int) -> str:
     return table(("made from", ""), facts.items())
 
 
-def _scores_table(scores: Mapping[str, float], baseline: Mapping[str, float]) -> str:
-    rows = [
-        (name, f"{value:z.4f}", f"{baseline[name]:z.4f}", "yes" if better(name, value, baseline[name]) else "no")
-        for name, value in scores.items()
-    ]
-    return table(("score", "model", "baseline", "better than the baseline"), rows, numbers=(1, 2), marked=3)
-
-
-def _columns_table(contract: Contract) -> str:
-    rows = [(name, column.role, column.type or "", column.reason) for name, column in contract.columns.items()]
-    return table(("column", "role", "type", "why"), rows)
+def _scores(outcome: Outcome) -> str:
+    rows = []
+    for name, score in outcome.scores.items():
+        is_better = "yes" if better(name, score, outcome.baseline[name]) else "no"
+        rows.append((name, f"{score:z.4f}", f"{outcome.baseline[name]:z.4f}", is_better))
+    return table(("score", "model", "baseline", "better than the baseline"), rows, scored=True)

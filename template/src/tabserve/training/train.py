@@ -1,7 +1,5 @@
 """Train: from a table and a contract to a model file, metrics and a report.
 
-    make train
-
 The steps are: split, fit, evaluate, export, compare (the parity gate), and only then write.
 """
 
@@ -25,7 +23,7 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from tabserve.contract import schema
-from tabserve.contract.encoding import Layout, encode_rows, layout
+from tabserve.contract.encoding import Layout, layout, row_encoder
 from tabserve.contract.model import Contract, label_text
 from tabserve.discovery import leakage
 from tabserve.errors import UserError
@@ -42,7 +40,6 @@ Pipelines = Callable[[str, Layout, int], Mapping[str, Pipeline]]  # from task, c
 LIBRARIES = ("numpy", "polars", "scikit-learn", "skl2onnx", "onnx", "onnxruntime")
 CHECKED_CELLS = 200_000
 CHECKED_ROWS = 1_000
-MAX_ROWS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,7 @@ class Outcome:
     version: str
     scores: dict[str, float]  # on the held-out rows, by name
     baseline: dict[str, float]  # the same for always predicting the majority class or the mean
-    parity: export.Parity
+    parity: float  # the largest difference of probabilities, or of values in standard deviations of the target
     suspects: Mapping[str, str]  # columns that alone predict the target perfectly, with advice
     held_out: Table
     train_rows: int
@@ -65,23 +62,13 @@ class Outcome:
 
 
 def train(
-    pipelines: Pipelines,
-    contract: Contract,
-    source: Source,
-    seed: int,
-    test_size: float,
-    step: Step,
-    max_rows: int = MAX_ROWS,
+    pipelines: Pipelines, contract: Contract, source: Source, seed: int, test_size: float, step: Step, max_rows: int
 ) -> Outcome:
     """Train on a file; nothing is written. The same seed gives the same model, byte for byte.
 
-    Args:
-        test_size: the share of rows to hold out.
-        step: opens a named step, to show progress.
-        max_rows: the largest number of rows to read; a larger file is sampled at random.
-
-    Raises:
-        UserError: the table does not fit the contract or is too small, or the model cannot be exported faithfully.
+    `test_size` is the share of rows to hold out; `step` opens a named step, to show progress; of a file with more than
+    `max_rows` rows, as many are drawn at random. Raises `UserError` if the table does not fit the contract or is too
+    small, or the model cannot be exported faithfully.
     """
     path = os.fspath(source)
     with step(f"read {path}"):
@@ -150,7 +137,7 @@ def _check_rows(contract: Contract, held_out: Table) -> dict[str, Any]:
         first = error.errors(include_url=False)[0]
         where = f"{first['loc'][-1]}: {first['msg']}"
         raise UserError(f"parity gate: the API would reject a row of the table: {where}") from None
-    if not np.array_equal(encode_rows(contract, parsed), held_out.matrix[: rows.height], equal_nan=True):
+    if not np.array_equal(row_encoder(contract)(parsed), held_out.matrix[: rows.height], equal_nan=True):
         raise UserError("parity gate: rows from the API are encoded differently from rows of the table")
     return max(documents, key=lambda row: sum(value is not None for value in row.values()))
 
