@@ -49,8 +49,8 @@ def options(questions: dict[str, Any]) -> str:
     asked = {name: q for name, q in questions.items() if not name.startswith("_") and q.get("when") is not False}
     head = """# Options
 
-What the template asks, in this order: ten questions at most, and the rest only when `details` is `yes`. You can give any
-answer with `--data question=answer` or in an answers file. Generated from `copier.yml` by `make docs`; do not edit.
+What the template asks, in this order: ten questions at most, and the rest only when `details` is `yes`. Any answer can
+be given with `--data question=answer` or in an answers file. Generated from `copier.yml` by `make docs`; do not edit.
 """
     return "\n".join([head, *(option(name, question) for name, question in asked.items())])
 
