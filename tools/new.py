@@ -314,7 +314,7 @@ def closing(destination: Path, project: Path, seconds: float) -> str:
 
   cd {shlex.quote(str(destination))}
   git add . && git commit -m "Start from the template"
-  make serve      # the API, with forms on http://127.0.0.1:{port}/docs
+  make serve      # the API; try it at http://127.0.0.1:{port}/docs
   make contract DATA=your.csv TARGET=column && make train     # your own data
   make help       # everything else
 """

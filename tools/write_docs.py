@@ -49,8 +49,8 @@ def options(questions: dict[str, Any]) -> str:
     asked = {name: q for name, q in questions.items() if not name.startswith("_") and q.get("when") is not False}
     head = """# Options
 
-What the template asks, in this order: ten questions at most, and the rest only when `details` is `yes`. All answers can
-be given with `--data question=answer` or in a file of answers. Made from `copier.yml` by `make docs`; do not edit.
+What the template asks, in this order: ten questions at most, and the rest only when `details` is `yes`. Any answer can
+be given with `--data question=answer` or in an answers file. Generated from `copier.yml` by `make docs`; do not edit.
 """
     return "\n".join([head, *(option(name, question) for name, question in asked.items())])
 
@@ -73,9 +73,9 @@ def default(value: Any) -> str:
         return "no" if value is False else NO_DEFAULT
     made = re.sub(r"\{%.*?%\}|'[^']*'", "", str(value))
     if "_folder_name" in made:
-        return "made from the name of the project's folder"
+        return "derived from the name of the project's folder"
     sources = [name for name in re.findall(r"[a-z_]+", made) if name in NAMES] if "{{" in made else []
-    return f"made from `{sources[0]}`" if sources else f"`{value}`"
+    return f"derived from `{sources[0]}`" if sources else f"`{value}`"
 
 
 def condition(text: str) -> str:

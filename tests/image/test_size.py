@@ -73,7 +73,7 @@ def check_written(sized: Path) -> None:
         ),
         (["ARGS=--cpus 1000"], "docker does not start the server: "),
         (["RPS=none"], "'none' is not a valid amount above 0"),
-        ([SHORT, "RPS=10000000", "WRITE=1"], "one pod does not carry 10,000,000 requests/s and 25% more"),
+        ([SHORT, "RPS=10000000", "WRITE=1"], "one pod cannot handle 10,000,000 requests/s and 25% more"),
     ],
     ids=["no image", "too little memory", "more cores than there are", "no rate", "too high a rate"],
 )

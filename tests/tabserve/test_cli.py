@@ -196,13 +196,13 @@ def test_training_needs_only_its_own_settings(cli: Run, folder: Path) -> None:
 
 def test_an_option_that_makes_no_sense_gets_one_line(cli: Run, tmp_path: Path) -> None:
     _, err = cli(tmp_path, "serve", "--port", "80a", code=2)
-    assert err == f"error: argument --port: invalid int value: '80a'; `{NAME} serve --help` shows what there is\n"
+    assert err == f"error: argument --port: invalid int value: '80a'; `{NAME} serve --help` lists the options\n"
 
 
 @pytest.mark.parametrize(("task", "meant"), [("trian", "; did you mean train?"), ("xyzzy", "")])
-def test_a_task_that_is_misspelt_gets_one_line(cli: Run, tmp_path: Path, task: str, meant: str) -> None:
+def test_a_task_that_is_misspelled_gets_one_line(cli: Run, tmp_path: Path, task: str, meant: str) -> None:
     _, err = cli(tmp_path, task, code=2)
-    assert err == f"error: there is no task {task!r}{meant}; `{NAME} --help` shows what there is\n"
+    assert err == f"error: there is no task {task!r}{meant}; `{NAME} --help` lists the tasks and options\n"
 
 
 def test_a_model_older_than_its_contract_is_noticed(cli: Run, folder: Path, csv_file: Path) -> None:

@@ -1,4 +1,4 @@
-"""The README of tabserve is its map: what it says that a room imports is all that the room imports."""
+"""The README of tabserve is its map: a module imports what it lists, and nothing else."""
 
 import ast
 import re
@@ -10,7 +10,7 @@ import pytest
 import tabserve
 
 HOME = Path(tabserve.__file__).parent
-ROWS = re.findall(r"^\| (`.+`) \| .+ \| (.+) \|$", (HOME / "README.md").read_text().split("## The rooms")[1], re.M)
+ROWS = re.findall(r"^\| (`.+`) \| .+ \| (.+) \|$", (HOME / "README.md").read_text().split("## The modules")[1], re.M)
 
 
 def rooms(cell: str) -> list[str]:
@@ -18,7 +18,7 @@ def rooms(cell: str) -> list[str]:
 
 
 def granted() -> dict[str, set[str]]:
-    """What each room may import, as the README says."""
+    """What each module may import, as the README says."""
     listed = [rooms(cell) for cell, _ in ROWS]
     answer: dict[str, set[str]] = {}
     for row, (own, (_, cell)) in enumerate(zip(listed, ROWS, strict=True)):
@@ -29,7 +29,7 @@ def granted() -> dict[str, set[str]]:
 
 
 def imported(room: str) -> Iterator[str]:
-    """The rooms that a room imports, also in the body of a function."""
+    """The modules that a module imports, also in the body of a function."""
     files = [HOME / f"{room}.py"] if (HOME / f"{room}.py").exists() else sorted((HOME / room).rglob("*.py"))
     for node in (node for file in files for node in ast.walk(ast.parse(file.read_text()))):
         if isinstance(node, ast.ImportFrom) and node.module == "tabserve":

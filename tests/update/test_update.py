@@ -109,7 +109,7 @@ def test_the_task_update_is_the_same(template: Path, project: Path) -> None:
     commit(project, "Locked")
     release_second(template)
     # Git for Windows brings the shell in which parts of git are written.
-    assert "has its template's changes" in task(project, "update", PATH="/usr/bin:/bin")
+    assert "now has the template's changes" in task(project, "update", PATH="/usr/bin:/bin")
     assert run("git", "ls-files", "-u", cwd=project) == ""
     assert (project / "NEWS.md").read_text() == "# News of Mine\n"
     assert "max_iter=5_000" in (project / "src/mine/pipeline.py").read_text()

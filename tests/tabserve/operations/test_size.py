@@ -99,7 +99,7 @@ def test_it_proposes_and_writes_nothing(measurable: Path, measure: str, capsys: 
     for text in ("1 connection ", "30% of saturation", "90% of saturation", "4 x lists of 10 rows", "requests.cpu"):
         assert text in printed
     assert ("averageUtilization" in printed) == (measure == "cpu")
-    assert ("the autoscaler aims at 80 % of memory" in printed) == (measure == "memory")
+    assert ("target is 80% of memory" in printed) == (measure == "memory")
 
 
 @pytest.mark.parametrize("measure", ["cpu", "memory"])
@@ -124,7 +124,7 @@ def test_what_is_written_is_what_was_proposed(
 def test_a_load_that_one_pod_does_not_carry_is_refused(measurable: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = contents(measurable)
     assert sized("--seconds", "0.05", "--rps", "100000", "--write") == 1
-    assert "error: one pod does not carry 100,000 requests/s and 25% more" in capsys.readouterr().err
+    assert "error: one pod cannot handle 100,000 requests/s and 25% more" in capsys.readouterr().err
     assert contents(measurable) == before
 
 
@@ -132,9 +132,9 @@ def test_a_load_that_is_asked_for_is_proposed_for(measurable: Path, capsys: pyte
     code = sized("--seconds", "0.2", "--rps", "40")
     printed = capsys.readouterr()
     if code:  # a machine that is too busy may disturb even this
-        assert "error: one pod does not carry 40 requests/s" in printed.err
+        assert "error: one pod cannot handle 40 requests/s" in printed.err
     else:
-        assert "one pod: 40 requests/s, and 50 while new pods start" in printed.out
+        assert "one pod: 40 requests/s, up to 50 while new pods start" in printed.out
 
 
 BAD: dict[str, tuple[list[str], str]] = {
@@ -197,7 +197,7 @@ def test_odd_manifests_are_refused_before_anything_is_loaded(
 def test_an_autoscaler_without_a_target_is_refused(quick: Path, capsys: pytest.CaptureFixture[str]) -> None:
     size.AUTOSCALE.write_text(size.AUTOSCALE.read_text().replace("averageUtilization", "averageValue"))
     assert sized() == 1
-    assert capsys.readouterr().err == ("error: k8s/autoscale.yaml: no metric of a resource has an averageUtilization\n")
+    assert capsys.readouterr().err == ("error: k8s/autoscale.yaml: no resource metric has an averageUtilization\n")
 
 
 def anchored(text: str) -> str:

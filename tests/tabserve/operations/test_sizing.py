@@ -47,7 +47,7 @@ def test_a_server_that_refuses_is_saturated() -> None:
     [
         ({}, ""),
         ({"p99": 0.010}, ""),
-        ({"p99": 0.011}, "one of a hundred requests took 11 ms and more"),
+        ({"p99": 0.011}, "one in a hundred requests took 11 ms or more"),
         ({"throttled": 0.05}, ""),
         ({"throttled": 0.06}, "the CPU limit throttled it in 6% of the periods"),
         ({"refused": 2, "failed": 1}, "3 requests got no prediction"),
@@ -99,7 +99,7 @@ def test_an_autoscaler_can_see_a_server_that_hardly_uses_cpu() -> None:
     assert found.sizes.cpu_request == 0.05
     assert found.sizes.share is not None
     assert 0 < found.sizes.share / 100 * 0.05 < 0.02
-    assert "CPU says little of the load" in found.notes[-1]
+    assert "CPU use says little about the load" in found.notes[-1]
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_what_else_the_measurements_say() -> None:
     found = sizing.propose(measured(bad, saturating=top, memory=250 * MEBI), bad[0]).notes
     assert [note.split(":")[0] for note in found] == [
         "no load was served well",
-        "at saturation the CPU limit throttled 50% of the periods",
+        "at saturation, the CPU limit throttled 50% of the periods",
         "memory was nearly full",
     ]
     busy = sizing.propose(measured(steady(0.1), saturating=[Stage("", 900, cores=0.5, idle=0.0)]), steady(0.1)[0])

@@ -94,7 +94,7 @@ def plan_of(cpus: float | None, memory: float | None) -> Plan:
     text = settings.get("SERVE_THREADS", "1")
     threads = int(text) if text.isdecimal() else 1
     if cpus and threads > max(cpus, 1):
-        raise UserError(f"{cpus:g} cores are less than SERVE_THREADS {threads} in the ConfigMap: lower it first")
+        raise UserError(f"a limit of {cpus:g} CPU is below SERVE_THREADS {threads} in the ConfigMap: lower that first")
     targets = _targets()
     now = _sizes(servers[0], targets.get("cpu"))
     limits = replace(now, cpu_limit=cpus or now.cpu_limit, memory=memory or now.memory)
@@ -123,7 +123,7 @@ def _targets() -> dict[str, int]:
     shares = {at(each, "resource", "name"): at(each, "resource", "target", "averageUtilization") for each in metrics}
     found = {name: round(amount(str(share))) for name, share in shares.items() if share}
     if AUTOSCALE.exists() and not found:
-        raise UserError(f"{AUTOSCALE}: no metric of a resource has an averageUtilization")
+        raise UserError(f"{AUTOSCALE}: no resource metric has an averageUtilization")
     return found
 
 
@@ -135,14 +135,14 @@ def measure_and_propose(image: str, plan: Plan, seconds: float, rps: float | Non
     limits = (plan.limits.cpu_limit, plan.limits.memory)
     with container.running(image, plan.settings, limits, plan.port) as server:
         cpu, memory = texts(plan.limits)["limits.cpu"], sizing.memory_text(plan.limits.memory)
-        print(f"{image} with {cpu or 'no limit of'} CPU, {memory}: ready after {server.ready:.1f} s\n")
+        print(f"{image} with {cpu or 'unlimited'} CPU, {memory}: ready after {server.ready:.1f} s\n")
         print(HEADER)
         body, rows = example(server)
         loaded(server, "", body, 4, seconds / 2)  # what runs for the first time is slow
         saturating = saturate(server, body, seconds)
         wanted = [] if rps is None else [rps, rps * sizing.ROOM]
         if wanted and wanted[-1] > sizing.best(saturating).served:
-            raise UserError(too_much(wanted[0], f"it is saturated at {per_second(sizing.best(saturating).served)}"))
+            raise UserError(too_much(wanted[0], f"it saturates at {per_second(sizing.best(saturating).served)}"))
         steady = steadily(server, body, seconds, sizing.best(saturating).served, wanted)
         lists = whole_lists(server, body, rows, seconds)
         measured = Measured(saturating, steady, lists, server.most, plan.limits, plan.threads)
@@ -163,7 +163,7 @@ def chosen(measured: Measured, rps: float | None) -> Proposal:
 def too_much(rps: float, why: str) -> str:
     """What to say of a load that one pod does not carry."""
     more = f"{sizing.ROOM - 1:.0%} more while new pods start"
-    return f"one pod does not carry {per_second(rps)} requests/s and {more}: {why}"
+    return f"one pod cannot handle {per_second(rps)} requests/s and {more}: {why}"
 
 
 def example(server: Server) -> tuple[Any, int]:
@@ -175,10 +175,10 @@ def example(server: Server) -> tuple[Any, int]:
         found = request["examples"]["one row"]["value"]
         most = max((int(each.get("maxItems", 1)) for each in request["schema"]["anyOf"]), default=1)
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"/openapi.json answers {answer['status']} and has no example of a row") from None
+        raise UserError(f"/openapi.json returned {answer['status']} and no example row") from None
     if (answer := server.ask("/predict", body=json.dumps(found), timeout=60))["status"] != 200:
         detail = container.field_of(answer["body"], "detail")
-        raise UserError(f"/predict answers {answer['status']} to the example: {detail}")
+        raise UserError(f"/predict returned {answer['status']} for the example row: {detail}")
     return found, most
 
 
@@ -218,7 +218,7 @@ def whole_lists(server: Server, body: Any, most: int, seconds: float) -> Stage:
     found = shown(loaded(server, f"{LISTS} x lists of {rows:,} rows", [body] * rows, LISTS, seconds))
     long = longest(server, body, rows)
     if long > rows:
-        shown(loaded(server, f"{REFUSED} x {long:,} rows, too many", [body] * long, REFUSED, seconds))
+        shown(loaded(server, f"{REFUSED} x {long:,} rows, rejected", [body] * long, REFUSED, seconds))
     return found
 
 
@@ -259,7 +259,7 @@ def shown(stage: Stage) -> Stage:
 def report(plan: Plan, proposal: Proposal) -> None:
     """Print the proposal beside what is there."""
     print(
-        f"\none pod: {per_second(proposal.target)} requests/s, and {per_second(proposal.peak)} while new pods start\n"
+        f"\none pod: {per_second(proposal.target)} requests/s, up to {per_second(proposal.peak)} while new pods start\n"
     )
     print(f"{'':26}  {'now':>8}  {'proposed':>8}  because")
     now, new = texts(plan.now), texts(proposal.sizes)
@@ -271,8 +271,8 @@ def report(plan: Plan, proposal: Proposal) -> None:
     if plan.memory_share is not None:  # a model's memory hardly depends on the load
         peak = round(100 / sizing.SPARE_MEMORY)
         print(
-            f"note: the autoscaler aims at {plan.memory_share} % of memory, and {peak} % of the proposed are used at "
-            f"most: it would {'run to its most pods' if peak >= plan.memory_share else 'hardly ever add a pod'}"
+            f"note: the autoscaler's target is {plan.memory_share}% of memory, and the peak is {peak}% of what is "
+            f"proposed: it would {'scale to maxReplicas' if peak >= plan.memory_share else 'hardly ever add a pod'}"
         )
     print()
 
@@ -284,13 +284,13 @@ def finish(now: Sizes, new: Sizes, write: bool) -> None:
     """Write, or say how; `UserError` where a file is not laid out as expected, or cannot be written: then none is."""
     before, after = texts(now), texts(replace(new, share=now.share and new.share))
     if before == after:
-        print("ok  k8s/ says so already")
+        print("ok  k8s/ already has these values")
     elif not write:
-        print("nothing is written; with WRITE=1, `make size` measures again and puts what it then proposes into k8s/")
+        print("nothing is written; with WRITE=1, `make size` measures again and writes the new proposal to k8s/")
     else:
         write_atomically(written(after))
         changes = [f"{label} {before[label]} -> {after[label]}" for label in after if before[label] != after[label]]
-        print(f"ok  written: {', '.join(changes)}; see `git diff k8s`, then `make check-k8s deploy`")
+        print(f"ok  written: {', '.join(changes)}; see `git diff k8s`, then run `make check-k8s deploy`")
 
 
 def written(new: Mapping[str, str | None]) -> dict[Path, bytes]:

@@ -17,7 +17,7 @@ ROOM = 1.25  # the peak over the target
 QUICK, SLOWER = 0.010, 3.0  # a p99 in seconds that is always good, and as a multiple of the best p99
 THROTTLED = 0.05  # the share of periods in which a pod may reach its CPU limit
 STARVED = 0.2  # idle cores of the machine
-FULL = 0.9  # the share of a limit from which it holds the server back
+FULL = 0.9  # the share of a limit from which it is the bottleneck
 SPARE_CPU, SPARE_MEMORY = 1.1, 1.3
 CPU_STEP, LIMIT_STEP, MEMORY_STEP, LEAST_MEMORY = 0.05, 0.1, 16 * MEBI, 64 * MEBI
 TOLERANCE = 1.1  # what the use may be above the target before an autoscaler adds a pod
@@ -107,7 +107,7 @@ def trouble(stage: Stage, least: Stage) -> str:
     if stage.throttled > THROTTLED:
         return f"the CPU limit throttled it in {stage.throttled:.0%} of the periods"
     if stage.p99 > max(QUICK, SLOWER * least.p99):
-        return f"one of a hundred requests took {1000 * stage.p99:.0f} ms and more"
+        return f"one in a hundred requests took {1000 * stage.p99:.0f} ms or more"
     return ""
 
 
@@ -147,8 +147,8 @@ def propose(measured: Measured, peak: Stage, target: float | None = None) -> Pro
     reasons = (
         f"{peak.cores:.3f} cores at {per_second(load)} requests/s, {most}",
         why_limit,
-        f"{measured.memory / MEBI:.0f} Mi at most, and {SPARE_MEMORY - 1:.0%} more",
-        f"{used:.2f} cores at {per_second(held)} requests/s; {ROOM - 1:.0%} more may come while pods start",
+        f"{measured.memory / MEBI:.0f} Mi at peak, plus {SPARE_MEMORY - 1:.0%}",
+        f"{used:.2f} cores at {per_second(held)} requests/s; {ROOM - 1:.0%} headroom for pod startup",
     )
     sizes = Sizes(request, limit, memory, share)
     return Proposal(sizes, held, load, dict(zip(LABELS, reasons, strict=True)), notes(measured, peak))
@@ -167,11 +167,11 @@ def cpu_limit(measured: Measured) -> tuple[float | None, str]:
     if loaded is None:
         return None, "there is none"
     if used >= FULL * loaded:
-        return loaded, f"{used:.2f} cores were used: it holds the server back"
+        return loaded, f"{used:.2f} cores were used: the limit is the bottleneck"
     if measured.starved:
-        return loaded, "as it was: this machine had no more CPU to give"
+        return loaded, "unchanged: this machine had no CPU to spare"
     enough = max(up(used * SPARE_CPU, LIMIT_STEP), float(measured.threads) if measured.threads > 1 else 0.0)
-    return min(enough, loaded), f"{used:.2f} cores at most, and {SPARE_CPU - 1:.0%} more"
+    return min(enough, loaded), f"{used:.2f} cores at peak, plus {SPARE_CPU - 1:.0%}"
 
 
 def notes(measured: Measured, peak: Stage) -> list[str]:
@@ -182,14 +182,14 @@ def notes(measured: Measured, peak: Stage) -> list[str]:
         found += [f"no load was served well: {why}; try more CPU (--cpus 2) or a faster model"]
     if limit and top.throttled > THROTTLED:
         found += [
-            f"at saturation the CPU limit throttled {top.throttled:.0%} of the periods: a higher one carries more"
+            f"at saturation, the CPU limit throttled {top.throttled:.0%} of the periods: a higher limit allows more"
         ]
     elif measured.starved or top.own >= FULL:
         found += ["the machine, not the server, was at its limit: use one with more cores"]
     elif top.cores < FULL / 2 * min(limit or 1.0, 1.0):
-        found += [f"at saturation only {top.cores:.2f} cores were used: CPU says little of the load"]
+        found += [f"at saturation, only {top.cores:.2f} cores were used: CPU use says little about the load"]
     if measured.memory >= FULL * measured.limits.memory:
-        found += ["memory was nearly full: load it again with more of it, --memory ..."]
+        found += ["memory was nearly full: measure again with more (--memory ...)"]
     return found
 
 

@@ -15,21 +15,21 @@ def _option(*names: str, **given: Any) -> Option:
     return names, given
 
 
-# Each task is a function of the module of its group; those of the model have modules of their own.
+# Each task is a function in its group's module; each task of the group `model` has a module of its own.
 GROUPS = {
     "model": {
         "contract": "infer contract.yaml from a table: CSV, Parquet, Excel or JSON Lines",
-        "train": "train and evaluate the model, export it to model/model.onnx",
+        "train": "train and evaluate the model, and export it to model/model.onnx",
         "check-data": "compare a table with the contract and the training data",
         "predict": "score a table and write a CSV or Parquet file",
         "serve": "serve the model over HTTP",
     },
     "image": {
         "image": "build the server's image",
-        "jobs-image": "build the image for cluster jobs: training, batch scoring",
+        "jobs-image": "build the image for cluster jobs (training and batch scoring)",
         "run": "run the image in a container",
-        "size": "load-test the image, propose requests, limits and the autoscaling target",
-        "push": "push the image, tagged with the commit and the version",
+        "size": "load-test the image, and propose requests, limits and the autoscaling target",
+        "push": "push the image under two tags: commit and model digest, and the project's version",
         "push-jobs": "push the image for cluster jobs",
         "ps": "show the container",
         "stop": "stop the container after it finishes the requests in flight",
@@ -42,7 +42,7 @@ GROUPS = {
         "status": "show what is running",
         "logs": "show the pods' logs",
         "rollback": "return to the previous release; run it again to undo",
-        "undeploy": "remove everything, including the namespace with its claims and secrets",
+        "undeploy": "remove everything, including the namespace with its PersistentVolumeClaims and Secrets",
     },
     "development": {
         "setup": "create a git repository if there is none; `uv run` creates .venv",
@@ -51,16 +51,18 @@ GROUPS = {
         "format": "apply automatic fixes and format the code",
         "hooks": "run `lint` before each commit and `test` before each push",
         "update": "merge template updates; commit your work first",
-        "clean": "remove caches and builds, keep the model and the environment",
+        "clean": "remove caches and builds, but keep the model and the environment",
     },
 }
-IMAGE = _option("--image", metavar="NAME", help="registry/name:tag; default: by commit and model")
+IMAGE = _option("--image", metavar="NAME", help="registry/name:tag; default tag: from commit and model digest")
 OPTIONS: dict[str, tuple[Option, ...]] = {
     "contract": (
         _option("data", nargs="?", metavar="DATA", help="file or URL; default: from contract.yaml, else config.toml"),
-        _option("--target", help="the column to predict; if omitted, a terminal prompts for it"),
+        _option("--target", help="the column to predict; prompted for if omitted (interactive terminals only)"),
         _option("--task", choices=("classification", "regression"), help="default: inferred from the target"),
-        _option("--write", action="store_true", help="replace contract.yaml even if it was edited or has that target"),
+        _option(
+            "--write", action="store_true", help="replace contract.yaml even if it was edited or is for the same target"
+        ),
     ),
     "train": (
         _option("--data", help="file or URL; default: from contract.yaml"),
@@ -98,14 +100,15 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, and whose help lists the tasks by group."""
+    """A parser whose errors take one line, and whose help lists the tasks by group."""
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2."""
         if unknown := re.match(r"argument TASK: invalid choice: '(.*?)'", message):
             tasks = [task for tasks in GROUPS.values() for task in tasks]
             message = f"there is no task {unknown[1]!r}{suggestion(unknown[1], tasks)}"
-        self.exit(2, f"error: {message}; `{self.prog} --help` shows what there is\n")
+        listed = "tasks and options" if self._subparsers else "options"
+        self.exit(2, f"error: {message}; `{self.prog} --help` lists the {listed}\n")
 
     def format_help(self) -> str:
         """The help; that of all tasks lists them at its end."""
@@ -119,8 +122,8 @@ def _listed() -> Iterator[str]:
 
 
 def parse(name: str, arguments: list[str] | None) -> argparse.Namespace:
-    """The task that the arguments name, with its options; `test` hands what it does not know itself to pytest."""
-    top = Parser(prog=name, usage=f"{name} TASK [options]", description="Train, serve and keep one model.")
+    """The task that the arguments name, with its options; `test` passes options that it does not know to pytest."""
+    top = Parser(prog=name, usage=f"{name} TASK [options]", description="Train, serve and maintain one model.")
     top.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parsers = top.add_subparsers(prog=name, required=True, metavar="TASK", help=argparse.SUPPRESS)
     for group, tasks in GROUPS.items():
