@@ -12,7 +12,7 @@ SHOWN_BINS = 15
 
 
 def page(check: Check, source: str, name: str, version: str) -> str:
-    """The report on a file or address; of the project `name`, for a `version` of the model."""
+    """The report on a file; `name` is that of the project, `version` of the model."""
     present = [found for found in check.findings if found.psi is not None]
     plotted = sorted(present, key=lambda found: -(found.psi or 0))[:24]
     figures = [figure(_bars, found, height=1.2 + 0.22 * min(len(found.bins), SHOWN_BINS)) for found in plotted]

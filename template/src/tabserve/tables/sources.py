@@ -1,7 +1,4 @@
-"""Open a table: a file or an address, compressed or not, as a plain local CSV or Parquet file.
-
-Plain files are read where they are, others converted into one that is deleted at the end.
-"""
+"""Open a table, a file or an address, as a plain local CSV or Parquet file: itself or a converted copy."""
 
 import codecs
 import functools

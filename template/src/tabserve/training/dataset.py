@@ -64,7 +64,6 @@ def load(contract: Contract, source: Source, most: int, seed: int) -> Loaded:
 
 
 def _left_out(typed: casting.Typed, target: pl.Series) -> dict[str, int]:
-    """The number of unusable rows by reason, with the columns that break the contract most."""
     worst = sorted(typed.breaks.items(), key=lambda pair: -pair[1][0])[:5]
     columns = ", ".join(f"{name} in {count:,}, as {value}" for name, (count, value) in worst)
     found = {

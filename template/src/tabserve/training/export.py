@@ -77,10 +77,7 @@ def _first_step(pipeline: Pipeline, check: Callable[[Pipeline], object]) -> str:
 
 
 def check_parity(graph: onnx.ModelProto, pipeline: Pipeline, matrix: Matrix, scale: float = 1.0) -> float:
-    """The largest difference between graph and pipeline; raises `UserError` if it is too large.
-
-    `scale` is the unit of differences, for a regression the standard deviation of the target.
-    """
+    """The largest difference between graph and pipeline, in units of `scale`; raises `UserError` if too large."""
     outputs = _run(graph, matrix)
     differing_labels = np.zeros(len(matrix), dtype=bool)
     if len(outputs) == 2:
@@ -129,7 +126,6 @@ def with_metadata(graph: onnx.ModelProto, metadata: Mapping[str, Any]) -> tuple[
 
 
 def _register_converters() -> None:
-    """Register converters with skl2onnx, for XGBoost and LightGBM if they are imported."""
     for kind in (HistGradientBoostingClassifier, HistGradientBoostingRegressor):
         alias = f"Sklearn{kind.__name__}"
         converter = get_converter(alias)
