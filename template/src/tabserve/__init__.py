@@ -24,11 +24,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 def load(path: str | os.PathLike[str], threads: int = 1) -> "Model":
     """Load a model file; `predict(rows)` of what it returns takes rows as the API does.
 
-    Args:
-        threads: how many threads one inference may use.
-
-    Raises:
-        UserError: the file is missing, damaged, not a model of such a project, or of a newer version.
+    One inference uses at most `threads` threads. Raises `UserError` if the file is unusable.
     """
     from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The command line. A task's module is imported when it runs: `serve` works without a training library."""
+"""The command line. A task's module is imported when it runs: `serve` needs no training library."""
 
 import os
 import signal
@@ -35,11 +35,7 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 def run(project: Project, arguments: list[str] | None) -> None:
-    """Run the task that the arguments name.
-
-    Raises:
-        UserError: what a person can fix.
-    """
+    """Run the task that the arguments name; raises `UserError`."""
     from importlib import import_module
 
     from tabserve.tasks.options import parse

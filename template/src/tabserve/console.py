@@ -1,4 +1,4 @@
-"""What a person sees in the terminal while a contract is inferred, a model is trained or a file is scored."""
+"""What a person sees in the terminal while a task runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 # Into a file or a pipe, a table is as wide as it needs to be.
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200)
-WORRYING_SHARE = 0.05  # of the rows
 SHOWN_COLUMNS = 60
 
 _table = partial(Table, box=None, header_style="bold", pad_edge=False)
@@ -48,14 +47,14 @@ def can_ask() -> bool:
 
 
 def ask_task(target: str, values: int) -> Task:
-    """Let a person at a terminal say what a few whole numbers are; raises `UserError` if there is no answer."""
+    """Let a person say what a few whole numbers are; raises `UserError` if there is no answer."""
     question = f"{target} has {values} different whole numbers: classes (classification) or a quantity (regression)?"
     answer: Task = _ask("task", question, ["classification", "regression"])
     return answer
 
 
 def ask_target(source: Source) -> str:
-    """Let a person choose the column to predict; raises `UserError` if there is no terminal to ask in, or no answer."""
+    """Let a person choose the column to predict; raises `UserError` if there is no answer."""
     from tabserve.tables import reader
 
     names = reader.names(source)
@@ -126,7 +125,7 @@ def _show_rows(outcome: Outcome, split: Split | None) -> None:
     if loaded.drawn < loaded.in_file:
         warn(f"{loaded.drawn:,} of {loaded.in_file:,} rows were drawn at random: [train] max_rows in config.toml")
     for reason, count in loaded.left_out.items():
-        word = "[red]warning[/]" if count > WORRYING_SHARE * loaded.drawn else "[yellow]note[/]"
+        word = "[red]warning[/]" if count > 0.05 * loaded.drawn else "[yellow]note[/]"
         out.print(f"{word}  {count:,} of {loaded.drawn:,} rows were left out: {escape(reason)}")
 
 
@@ -135,11 +134,7 @@ def row_counter(doing: str) -> Iterator[Callable[[int], None]]:
     """Show how many rows are done and how fast."""
     started = time.perf_counter()
     with out.status(doing) as status:
-
-        def progress(rows: int) -> None:
-            status.update(f"{rows:,} rows ({rows / (time.perf_counter() - started):,.0f} rows/s)")
-
-        yield progress
+        yield lambda rows: status.update(f"{rows:,} rows ({rows / (time.perf_counter() - started):,.0f} rows/s)")
 
 
 def warn(text: str) -> None:
@@ -155,7 +150,7 @@ def show_counts(counts: Counts, path: Path) -> None:
 
 
 def show_check(check: Check, page: Path) -> None:
-    """Each column of a checked file: what breaks the contract, and how far it is from the training data."""
+    """Each column of a checked file: what breaks the contract, and its drift."""
     table = _table("column", _numbers("PSI"), "finding")
     for found in check.worst_first()[:SHOWN_COLUMNS]:
         style = "red" if found.problem else "yellow" if found.drifted else ""

@@ -1,7 +1,6 @@
 """Atomic writes, and temporary files of this process."""
 
 import atexit
-import functools
 import os
 import shutil
 import tempfile
@@ -24,11 +23,7 @@ def writable(path: Path) -> Iterator[None]:
 
 
 def write_atomically(contents: Mapping[Path, bytes]) -> None:
-    """Write all files beside their paths, then rename them: readers see old files or new ones, never half of one.
-
-    Nothing is renamed before everything is written, so a full disk changes nothing. Files keep their modes, and links
-    stay links. Raises `UserError`.
-    """
+    """Write all files or none: readers see old ones or new ones, never half of one. Modes and links stay."""
     with ExitStack() as cleanup:
         written = {}
         for link, content in contents.items():
@@ -39,7 +34,10 @@ def write_atomically(contents: Mapping[Path, bytes]) -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 folder = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.")
                 written[path] = Path(cleanup.enter_context(folder)) / path.name
-                _write_to_disk(written[path], content)
+                with written[path].open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
                 if path.exists():
                     shutil.copymode(path, written[path])
         for path, complete in written.items():
@@ -47,25 +45,11 @@ def write_atomically(contents: Mapping[Path, bytes]) -> None:
                 complete.replace(path)
 
 
-def _write_to_disk(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-@functools.cache
-def _folder() -> Path:
-    """The folder for temporary files, deleted when the process ends."""
-    folder = Path(tempfile.mkdtemp(prefix="table-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
 def temporary(suffix: str) -> Path:
     """A new empty file, deleted when the process ends."""
-    handle, name = tempfile.mkstemp(dir=_folder(), suffix=suffix)
+    handle, name = tempfile.mkstemp(prefix="table-", suffix=suffix)
     os.close(handle)
+    atexit.register(Path(name).unlink, missing_ok=True)
     return Path(name)
 
 

@@ -1,4 +1,4 @@
-"""HTML pages that are one file: styles and SVG plots are inside, nothing is loaded from elsewhere."""
+"""HTML pages that are one file: styles and SVG plots are inside, nothing is loaded."""
 
 import base64
 import html
@@ -65,7 +65,7 @@ def document(title: str, note: str, body: Iterable[str]) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], scored: bool = False) -> str:
-    """A table; if `scored`, two columns of numbers follow the first one, then one that says yes (good) or no (bad)."""
+    """A table; if `scored`, two columns of numbers follow the first, then one of yes (good) or no (bad)."""
 
     def cell(tag: str, position: int, text: str) -> str:
         kind = "number" if scored and position in (1, 2) else ""

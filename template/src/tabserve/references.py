@@ -1,4 +1,4 @@
-"""Import the objects that a project names by reference, `package.module:name`, and explain what is wrong with them."""
+"""Import what a project names by reference, `package.module:name`, and say what is wrong with it."""
 
 import importlib.util
 import pkgutil
@@ -21,7 +21,7 @@ def handed_over(reference: str) -> Any:
 
 
 def application(reference: str, settings: Any) -> Any:
-    """The application that a function returns; raises `UserError` if it cannot be called or returns something else."""
+    """The application that a function returns; raises `UserError` if it fails or returns something else."""
     create = handed_over(reference)
     file, name = _file_and_name(reference)
     try:

@@ -1,7 +1,7 @@
 """Settings, from `config.toml` and the environment; the environment wins.
 
 `[serve] port = 8080` in the file is `SERVE_PORT=8080` in the environment, and likewise for the other sections.
-What is secret, `SERVE_API_KEY`, comes from the environment or from `/run/secrets/serve_api_key`, never from the file.
+What is secret, `SERVE_API_KEY`, comes from the environment or `/run/secrets/serve_api_key`, never from the file.
 """
 
 import os
@@ -18,7 +18,7 @@ from tabserve.errors import UserError, suggestion
 
 CONFIG = Path("config.toml")
 CONTRACT = Path("contract.yaml")
-SECRETS = Path("/run/secrets")  # where Docker and k8s/deployment.yaml mount them, a file for each
+SECRETS = Path("/run/secrets")  # a file for each, mounted by Docker and k8s/deployment.yaml
 SECTIONS = ("contract", "train", "check", "serve", "app")  # the last one is for app.py
 
 
@@ -55,20 +55,16 @@ class Section(BaseSettings):
         return sources["init_settings"], sources["env_settings"], *secrets, file
 
 
-class ContractSettings(Section):
+class ContractSettings(Section, env_prefix="CONTRACT_"):
     """What the first contract is inferred from."""
-
-    model_config = SettingsConfigDict(env_prefix="CONTRACT_")
 
     data: str = Field(default="data/loans.csv", min_length=1)
     target: str = ""
     task: Literal["auto", "classification", "regression"] = "auto"
 
 
-class TrainSettings(Section):
+class TrainSettings(Section, env_prefix="TRAIN_"):
     """How to train."""
-
-    model_config = SettingsConfigDict(env_prefix="TRAIN_")
 
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
     test_size: float = Field(default=0.2, ge=0.01, le=0.99)
@@ -76,10 +72,8 @@ class TrainSettings(Section):
     reports: Path = Path("reports")
 
 
-class CheckSettings(Section):
+class CheckSettings(Section, env_prefix="CHECK_"):
     """Tolerances of `check-data`."""
-
-    model_config = SettingsConfigDict(env_prefix="CHECK_")
 
     refused: float = Field(default=0.0, ge=0, le=1)
     psi: float = Field(default=0.25, gt=0)
@@ -87,20 +81,16 @@ class CheckSettings(Section):
     report: FilePath = Path("reports/check.html")
 
 
-class ModelSettings(Section):
-    """What the model is called, where its file is and how it is run: what more than the server needs of `[serve]`."""
-
-    model_config = SettingsConfigDict(env_prefix="SERVE_", extra="ignore")
+class ModelSettings(Section, env_prefix="SERVE_", extra="ignore"):
+    """What more than the server needs of `[serve]`."""
 
     title: str = Field(default="Prediction API", min_length=1)
     model: FilePath = Path("model/model.onnx")
     threads: int = Field(default=1, ge=1, le=256)
 
 
-class ServeSettings(ModelSettings):
+class ServeSettings(ModelSettings, extra="forbid"):
     """How to serve."""
-
-    model_config = SettingsConfigDict(extra="forbid")
 
     description: str = ""
     host: str = Field(default="127.0.0.1", min_length=1)
@@ -119,10 +109,7 @@ S = TypeVar("S", bound=Section)
 
 
 def load(kind: type[S], **overrides: Any) -> S:
-    """The settings of one section: command-line overrides, then the environment, then `config.toml`.
-
-    Raises `UserError` if `config.toml` is not valid TOML, or a setting is unknown or invalid.
-    """
+    """The settings of one section; raises `UserError` if one is unknown or invalid."""
     section = str(kind.model_config["env_prefix"]).rstrip("_").lower()
     given = {name: value for name, value in overrides.items() if value is not None}
     _check_environment(section, kind)
@@ -137,16 +124,15 @@ def load(kind: type[S], **overrides: Any) -> S:
             close = suggestion(name, kind.model_fields)
             raise UserError(f"{CONFIG}: [{section}] has no setting {name!r}{close}") from None
         shown = "" if name == "api_key" else f", not {first['input']!r}"
-        where = (
-            f"setting {name} ([{section}] {name} in {CONFIG}, or {section.upper()}_{name.upper()} in the environment)"
-        )
+        variable = f"{section.upper()}_{name.upper()}"
+        where = f"setting {name} ([{section}] {name} in {CONFIG}, or {variable} in the environment)"
         if name in given:
             where = f"--{name.replace('_', '-')}"
         raise UserError(f"{where}: {first['msg'].removeprefix('Value error, ')}{shown}") from None
 
 
 def _check_environment(section: str, kind: type[Section]) -> None:
-    """Variables with the section's prefix may be for something else; one that is nearly a setting is a mistake."""
+    """Variables with the section's prefix may be for others; one that is nearly a setting is a mistake."""
     prefix = f"{section.upper()}_"
     fields = (ServeSettings if issubclass(kind, ModelSettings) else kind).model_fields
     known = [f"{prefix}{name.upper()}" for name in fields]
@@ -157,7 +143,7 @@ def _check_environment(section: str, kind: type[Section]) -> None:
 
 
 def other_secrets() -> str | None:
-    """What to say of secrets that were mounted, but under names that the server does not look for."""
+    """What to say of secrets that were mounted under names that the server does not know."""
     names = [path.name for path in sorted(SECRETS.glob("[!.]*")) if path.is_file()]
     return f"{SECRETS} holds {', '.join(names)}, but no serve_api_key: the API is unauthenticated" if names else None
 

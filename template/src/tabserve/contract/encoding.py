@@ -99,13 +99,9 @@ def _encoder(column: Column) -> Encoder | None:
     """The parts of a value; None where NumPy converts the value itself."""
     if column.type in ("integer", "number", "boolean"):
         return None
-    if column.type == "category":
-        return _category_encoder(column)
-    encode, missing = ENCODERS[column.type or ""]
-    return lambda value: missing if value is None else encode(value)
-
-
-def _category_encoder(column: Column) -> Encoder:
+    if column.type != "category":
+        encode, parts = ENCODERS[column.type or ""]
+        return lambda value: parts if value is None else encode(value)
     codes = {label_text(label): (float(code),) for code, label in enumerate(column.categories, start=1)}
     missing, other = (0.0,), (float(len(column.categories) + 1),)
     if all(isinstance(label, str) for label in column.categories):

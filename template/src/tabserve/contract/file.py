@@ -1,20 +1,16 @@
 """Read, check, write and compare `contract.yaml`."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pydantic
 import yaml
+from pydantic_core import ErrorDetails
 
 from tabserve.contract.model import VERSION, Column, Contract, Split
 from tabserve.errors import UserError
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 SEAL = "# As inferred, seal "
 LIST_TAG = "tag:yaml.org,2002:seq"

@@ -22,11 +22,8 @@ MISSING = (
     *("-", "--", "?", ".", "..", ":", "<NA>", "#N/A", "#NV", "\\N", "(null)", "NaT"),
     *("#VALUE!", "#REF!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!"),
 )
-# Number formats of files, besides that of computers.
-POINT, COMMA = "1,234.5", "1.234,5"
-
-# In the reason of a column that may leak the target.
-SUSPICION = "it alone predicts the target perfectly"
+POINT, COMMA = "1,234.5", "1.234,5"  # number formats of files, besides that of computers
+SUSPICION = "it alone predicts the target perfectly"  # in the reason of a column that may leak it
 
 Task = Literal["classification", "regression"]
 Kind = Literal["integer", "number", "boolean", "category", "text", "date", "datetime", "time"]

@@ -34,14 +34,17 @@ def row_adapter(contract: Contract) -> TypeAdapter[Row]:
 
 
 def rows_adapter(contract: Contract, max_rows: int | None = None) -> TypeAdapter[list[Row]]:
-    """Validates a list of rows, up to the first invalid one, so that a long invalid list costs little."""
+    """Validates rows up to the first invalid one, so that a long invalid list costs little."""
     rows: Any = list[row_type(contract)]  # type: ignore[misc]
     return TypeAdapter(Annotated[rows, Field(min_length=1, max_length=max_rows), pydantic.FailFast()])
 
 
 def _field(name: str, column: Column) -> Any:
     if column.type in NUMERIC:
-        kind: Any = Annotated[float, *_number(column)]
+        lowest, highest = column.range or (-FLOAT32_MAX, FLOAT32_MAX)
+        kind: Any = Annotated[float, Field(ge=lowest, le=highest, allow_inf_nan=False)]
+        if column.type == "integer":
+            kind = Annotated[kind, Field(json_schema_extra={"type": "integer"}), AfterValidator(_whole)]
     elif column.type == "category":
         kind = _category(column)
     else:
@@ -55,17 +58,14 @@ def _field(name: str, column: Column) -> Any:
 
 
 def _missing_to_null(column: Column) -> Callable[[Any], Any] | None:
-    """The validator that turns values that mean missing in files into null.
-
-    A closed list of categories needs none: it rejects such texts anyway.
-    """
+    """The validator that turns values that mean missing in files into null."""
     texts = {*MISSING, *(value for value in column.na_values if isinstance(value, str))} - {*column.categories}
     numbers = {float(value) for value in column.na_values if isinstance(value, (int, float))}
     if column.type == "text" or (column.type == "category" and column.other):
         return lambda value: _null_if(value.strip(), texts, column) if isinstance(value, str) else value
     if column.type in NUMERIC and numbers:
         return lambda value: _null_if(value, numbers, column) if type(value) in (int, float) else value
-    return None
+    return None  # a closed list of categories rejects such texts anyway
 
 
 def _null_if(value: Any, missing: Container[Any], column: Column) -> Any:
@@ -74,14 +74,6 @@ def _null_if(value: Any, missing: Container[Any], column: Column) -> Any:
     if not column.missing:
         raise PydanticCustomError("missing_value", "Input means that there is no value, but the column must have one")
     return None
-
-
-def _number(column: Column) -> list[Any]:
-    lowest, highest = column.range or (-FLOAT32_MAX, FLOAT32_MAX)
-    if column.type == "number":
-        return [Field(ge=lowest, le=highest, allow_inf_nan=False)]
-    extra: Any = {"type": "integer"}
-    return [Field(ge=lowest, le=highest, allow_inf_nan=False, json_schema_extra=extra), AfterValidator(_whole)]
 
 
 def _whole(value: float) -> float:
@@ -176,10 +168,9 @@ def label_of(column: Column, text: Any) -> Any:
 
 
 def trimmed(body: bytes, contract: Contract, max_rows: int) -> bytes:
-    """A request body that has the same first errors, but not an error for each of many unknown keys.
+    """A request body with the same first errors, but few unknown keys: an error takes a kilobyte.
 
-    Validation stops at the first invalid row. If that row has more than `LISTED` unknown keys, the others are removed,
-    because an error takes about a kilobyte. The rows behind it are removed too; any other body is returned unchanged.
+    Validation stops at the first invalid row, so the rows behind it are removed too.
     """
     try:
         content = from_json(body)
@@ -196,9 +187,6 @@ def trimmed(body: bytes, contract: Contract, max_rows: int) -> bytes:
 
 
 def problems(error: pydantic.ValidationError, limit: int = LISTED) -> list[dict[str, Any]]:
-    """The first errors in the format of FastAPI's 422 response.
-
-    They do not include the input, which may be large, secret, or not valid JSON (NaN).
-    """
+    """The first errors as in FastAPI's 422 response, without the input: it may be large, secret or NaN."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
     return [{"type": item["type"], "loc": ["body", *item["loc"]], "msg": item["msg"]} for item in found[:limit]]

@@ -28,10 +28,7 @@ UNSUPPORTED = (pl.List, pl.Array, pl.Struct, pl.Binary, pl.Duration, pl.Object)
 
 
 def feature(values: pl.Series, conventions: Conventions = UNKNOWN, sampled: bool = False) -> Column:
-    """The contract of a feature, from its values with null for missing ones.
-
-    If they are a sample, there may be more categories.
-    """
+    """The contract of a feature, from its values with null for missing ones."""
     present = values.drop_nulls()
     if unusable := _unusable(present, values.len()):
         return _ignored(unusable)
@@ -43,7 +40,7 @@ def feature(values: pl.Series, conventions: Conventions = UNKNOWN, sampled: bool
     note = f", missing in {missing:.1%}" if missing else ""
     changes = {"missing": missing > 0 or column.missing, "reason": column.reason + note}
     if sampled and column.type == "category":
-        changes["other"] = True
+        changes["other"] = True  # the file may hold more categories
     return column.model_copy(update=changes)
 
 
@@ -78,11 +75,10 @@ def _boolean(present: pl.Series, conventions: Conventions) -> Column | None:
 
 
 def numeric(present: pl.Series, conventions: Conventions) -> tuple[NumberFormat, pl.Series] | None:
-    """The format of numbers and their finite values; None if a value is not a number, or none is finite."""
-    if not (present.dtype == pl.String or present.dtype.is_numeric()):
-        return None
-    format = formats.number_format(present, conventions) if present.dtype == pl.String else PLAIN
-    if format is None:
+    """The format of numbers and the finite ones; None if a value is no number, or none is finite."""
+    is_text = present.dtype == pl.String
+    format = formats.number_format(present, conventions) if is_text else PLAIN
+    if format is None or not (is_text or present.dtype.is_numeric()):
         return None
     values = numbers(present, *format)
     finite = values.filter(values.abs() <= FLOAT32_MAX)
@@ -147,10 +143,7 @@ def _bounds(values: pl.Series) -> tuple[float, float]:
 
 
 def accepted_range(values: pl.Series) -> tuple[float, float]:
-    """The range of the values, extended by its width on both sides.
-
-    It does not extend across zero, and [0, 1] stays. Bounds are rounded outwards to two digits of the width.
-    """
+    """The range, extended by its width on both sides, but not across zero; [0, 1] stays."""
     lowest, highest = _bounds(values)
     whole = is_whole(values)
     if (lowest, highest) == (0.0, 1.0) and whole:

@@ -26,7 +26,6 @@ TIME_FORMATS = ("%H:%M", "%H:%M:%S", "%I:%M %p", "%I:%M:%S %p", "%I:%M%p")
 LONGEST = 40  # characters of a date or timestamp
 SAMPLE = 1_000  # values
 FIRST_LOOK = 40  # values that rule out most formats
-EARLIEST, LATEST = 1900, 2100  # years of dates that are written as plain digits
 SWAPPED = {"%d/%m": "%m/%d", "%d-%m": "%m-%d", "%m/%d": "%d/%m", "%m-%d": "%d-%m"}
 
 CURRENCIES = (
@@ -56,10 +55,9 @@ PLAIN: NumberFormat = (None, None)
 
 def conventions(table: pl.DataFrame) -> Conventions:
     """The conventions of a table, from its columns of text without missing values."""
-    columns = [
-        values.drop_nulls().unique(maintain_order=True).head(SAMPLE) for values in table.select(pl.col(pl.String))
-    ]
-    written = [values for values in columns if values.len() and values.str.contains(r"\d").all()]
+    columns = [values.drop_nulls().unique(maintain_order=True) for values in table.select(pl.col(pl.String))]
+    samples = [values.head(SAMPLE) for values in columns if values.len()]
+    written = [values for values in samples if values.str.contains(r"\d").all()]
     return Conventions(comma=any(map(_needs_comma, written)), month_first=any(map(_needs_month_first, written)))
 
 
@@ -110,21 +108,19 @@ def unit_of(values: pl.Series) -> str | None:
 
 
 def timestamp_format(values: pl.Series, conventions: Conventions = UNKNOWN) -> str | None:
-    """The format of these dates or timestamps, `ISO` for ISO 8601; None if any value has another format."""
+    """The format of these dates or timestamps, `ISO` for ISO 8601; None if any value has another."""
     if values.dtype.is_temporal():
         return ISO
     written = values.cast(pl.String) if values.dtype.is_integer() else values
     if written.dtype != pl.String:
         return None
     if written.str.contains(r"^\d{8}$").all():
-        plausible = timestamps(written, "%Y%m%d").dt.year().is_between(EARLIEST, LATEST).fill_null(False)
+        plausible = timestamps(written, "%Y%m%d").dt.year().is_between(1900, 2100).fill_null(False)
         return "%Y%m%d" if plausible.all() else None
     if not written.str.contains(r"\d").all() or (written.str.len_chars() > LONGEST).any():
         return None
-    formats = FORMATS
-    if conventions.month_first:
-        formats = tuple(sorted(FORMATS, key=lambda format: not format.startswith(("%m/%d", "%m-%d"))))
-    for format in (ISO, *formats):
+    preferred = ("%m/%d", "%m-%d") if conventions.month_first else ()
+    for format in (ISO, *sorted(FORMATS, key=lambda format: not format.startswith(preferred))):
         if all(timestamps(part, format).null_count() == 0 for part in (values.head(FIRST_LOOK), values)):
             return format
     return None
@@ -140,7 +136,7 @@ def ambiguity(values: pl.Series, format: str) -> str:
 
 
 def time_format(values: pl.Series) -> str | None:
-    """The format of these times of day, `ISO` for ISO 8601; None if any value has another format."""
+    """The format of these times of day, `ISO` for ISO 8601; None if any value has another."""
     if values.dtype == pl.Time:
         return ISO
     if values.dtype != pl.String or not values.str.contains(r"^\d{1,2}:\d{2}").all():

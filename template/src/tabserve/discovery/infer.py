@@ -1,4 +1,4 @@
-"""Infer a data contract from a table: a role and a type for each column, and the reason for each choice."""
+"""Infer a data contract from a table: for each column a role, a type and the reason."""
 
 import os
 import re
@@ -23,15 +23,11 @@ AMBIGUOUS_CLASSES = range(3, 21)
 FEWEST_ROWS = 2  # of a class: stratified splits need one on each side
 NEGATIVE_LABELS = ("0", "0.0", "-1", "-1.0", "no", "n", "false", "f", "negative", "off")
 
-AskTask = Callable[[str, int], Task]
+AskTask = Callable[[str, int], Task]  # from name and number of distinct values
 
 
 def infer(source: Source, target: str, task: Task | None = None, ask: AskTask | None = None) -> Contract:
-    """The contract of a file, with `target` as the column to predict; without a task, it is inferred from its values.
-
-    `ask` decides about an ambiguous target, from its name and its number of distinct values. Raises `UserError` if the
-    file cannot be read, the target is unknown or cannot be predicted, or no column is usable.
-    """
+    """The contract of a file with `target` to predict; raises `UserError` if that cannot be."""
     path = os.fspath(source)
     table, rows = reader.sample(source, SAMPLE_ROWS)
     if rows == 0:
@@ -50,11 +46,11 @@ def infer(source: Source, target: str, task: Task | None = None, ask: AskTask | 
         raise UserError(f"{path} has no usable feature: {_reasons(columns)}")
     columns[target], chosen = _target(labelled[target], task, found)
     if labelled.height < SMALLEST_TABLE:
-        needed = f"at least {SMALLEST_TABLE} are needed"
-        raise UserError(f"{path}: {labelled.height} rows with a target are too few, {needed}")
+        few = f"{labelled.height} rows with a target are too few"
+        raise UserError(f"{path}: {few}, at least {SMALLEST_TABLE} are needed")
     columns = {name: columns[name] for name in table.columns}
     for name, column in columns.items():
-        if column.type == "category" or name == target:  # the words read as missing could be categories
+        if column.type == "category" or name == target:  # such words could be categories
             columns[name] = _with_note(column, _read_as_missing(table[name], cleaned[name]))
     data = path if is_address(path) else path.replace(os.sep, "/")
     contract = Contract(version=1, data=data, task=chosen, columns=columns)

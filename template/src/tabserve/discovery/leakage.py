@@ -38,7 +38,7 @@ def suspects(contract: Contract, table: pl.DataFrame) -> dict[str, str]:
 
 
 def suspicious(contract: Contract, matrix: Matrix, target: NDArray[Any]) -> dict[str, str]:
-    """The suspects by name, with advice for the user; the target is class positions or values, shape (rows,)."""
+    """The suspects by name, with advice; the target is class positions or values, shape (rows,)."""
     if len(target) > ROWS:
         chosen = np.sort(np.random.default_rng(0).choice(len(target), ROWS, replace=False))
         matrix, target = matrix[chosen], target[chosen]
@@ -47,26 +47,20 @@ def suspicious(contract: Contract, matrix: Matrix, target: NDArray[Any]) -> dict
     sources, filled = np.array(layout(contract).sources), np.nan_to_num(matrix, nan=-1e30)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about as many classes as rows, and classes that a half lacks
-        scores = {name: _score(contract.task, filled[:, sources == name], target) for name in contract.features}
-    return {name: ADVICE for name, score in scores.items() if score >= PERFECT}
+        perfect = [name for name in contract.features if _predicts(contract.task, filled[:, sources == name], target)]
+    return dict.fromkeys(perfect, ADVICE)
 
 
-def _score(task: str, matrix: Matrix, target: NDArray[Any]) -> float:
-    """The score of a tree on these columns in two-fold cross-validation, the worse of both; 1 is perfect."""
-    if task == "regression" and matrix.shape[1] == 1 and _is_monotonous(matrix[:, 0], target):
-        return 1.0
+def _predicts(task: str, matrix: Matrix, target: NDArray[Any]) -> bool:
+    """Whether a tree on these columns is perfect in two-fold cross-validation."""
+    varied = matrix.shape[1] == 1 and len(np.unique(matrix)) >= len(matrix) / 2
+    if task == "regression" and varied and abs(spearmanr(matrix[:, 0], target).statistic) >= MONOTONOUS:
+        return True
     tree, score = TREES[task]
     stratify = task == "classification" and np.bincount(target).min() >= 2
     folds = (StratifiedKFold if stratify else KFold)(2, shuffle=True, random_state=0)
-    worst = 1.0
     for train, test in folds.split(matrix, target):
         predicted = tree(random_state=0).fit(matrix[train], target[train]).predict(matrix[test])
-        worst = min(worst, float(score(target[test], predicted)))
-        if worst < PERFECT:
-            break
-    return worst
-
-
-def _is_monotonous(values: NDArray[Any], target: NDArray[Any]) -> bool:
-    """Whether larger values nearly always go with larger targets, or with smaller ones."""
-    return len(np.unique(values)) >= len(values) / 2 and abs(spearmanr(values, target).statistic) >= MONOTONOUS
+        if score(target[test], predicted) < PERFECT:
+            return False
+    return True

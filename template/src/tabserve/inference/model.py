@@ -29,7 +29,7 @@ from tabserve.errors import UserError, first_line
 DIGITS = 7  # what float32 carries
 NUMBER = f"%.{DIGITS}g"
 TINY, HUGE = 1e-60, 1e60  # beyond every float32
-# The answer for a row: the text of its label, `value` for a regression; and JSON, None where a number is not finite.
+# The answer for a row: its label as text, `value` for a regression; and JSON, None if a number is not finite.
 Answer = tuple[str, str | None]
 OVERFLOW = "a value is so large that the prediction is not a finite number"
 
@@ -85,8 +85,7 @@ class Model:
     def predict(self, rows: Row | Sequence[Row]) -> list[dict[str, Any]]:
         """Predict for one row or several, with the checks and the answers of the API.
 
-        Dates may be text or dates, and numbers those of NumPy; NaN, NaT and NA are missing values. Raises `UserError`
-        if a row breaks the contract, or a prediction is not finite.
+        Dates may be text or dates, numbers those of NumPy; NaN, NaT and NA are missing. Raises `UserError`.
         """
         if hasattr(rows, "columns") or not isinstance(rows, Iterable):
             raise UserError("predict takes rows: of a table, to_dicts() (Polars) or to_dict('records') (pandas)")
@@ -124,7 +123,7 @@ class Model:
         ]
 
     def content(self, answers: Sequence[Answer]) -> bytes:
-        """The body of a response; raises `OverflowError` if a prediction is not finite: JSON could not hold it."""
+        """The body of a response; raises `OverflowError` for a number that JSON cannot hold."""
         try:
             texts = ",".join([text for _, text in answers])  # type: ignore[misc]
         except TypeError:
@@ -148,7 +147,7 @@ def _plain(value: Any) -> Any:
 
 
 def significant(numbers: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The numbers with as many significant digits as float32 carries, so that 0.1 is written as 0.1."""
+    """The numbers with the digits that float32 carries, so that 0.1 is written as 0.1."""
     exact = numbers.astype(np.float64)
     size = np.minimum(np.maximum(np.abs(exact), TINY), HUGE)  # zero and infinity have no logarithm
     scale = 10.0 ** (DIGITS - 1 - np.floor(np.log10(size)))
@@ -157,10 +156,7 @@ def significant(numbers: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def load(path: Path, threads: int = 1) -> Model:
-    """Read and check a model file.
-
-    Raises `UserError` if it is missing, damaged, not a model of this project, or has a newer contract version.
-    """
+    """Read and check a model file; raises `UserError` if this version cannot use it."""
     if not path.is_file():
         raise UserError(f"there is no model at {path}: train one with `make train`")
     try:
@@ -207,7 +203,7 @@ def _contract(document: Any, path: Path) -> Contract:
 
 
 def _check(model: Model, path: Path) -> None:
-    """Check that a prediction for a row of zeros has the types and shapes that the contract promises."""
+    """Check that a prediction for zeros has the types and shapes that the contract promises."""
     width, classes = len(layout(model.contract).names), len(model.contract.classes)
     expected = [("i", 1), ("f", classes)] if classes else [("f", 1)]
     try:

@@ -1,7 +1,4 @@
-"""Compare a file with the contract and the training data of a model: rejected rows, and drift.
-
-The file is read in batches, so memory stays flat.
-"""
+"""Compare a file with the contract and training data of a model: rejected rows and drift."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +25,7 @@ class Finding:
     name: str
     problem: str  # how it breaks the contract; empty when it does not
     psi: float | None = None  # the population stability index; None when the column is absent
-    limit: float = 0.0  # of the index: the setting, or more if the file has too few rows to tell
+    limit: float = 0.0  # of the index: the setting, or more for few rows
     bins: tuple[str, ...] = ()  # names of the bins, missing values last
     expected: Sequence[float] = ()  # the share of the training rows in each bin
     actual: Sequence[float] = ()  # the share of the rows of the file
@@ -59,11 +56,7 @@ class Check:
 
 
 def check(model: Model, source: Source, limit: float, progress: Callable[[int], None]) -> Check:
-    """Compare a file with the contract and the training data of a model.
-
-    `limit` is the population stability index that counts as drift; `progress` is called with the number of rows done
-    after each batch. Raises `UserError` if the file cannot be read or has no rows.
-    """
+    """Compare a file with a model; a population stability index above `limit` is drift."""
     contract, present = model.contract, reader.names(source)
     names = [name for name in (*contract.features, contract.target) if name in present]
     counts = {name: _Counts(contract.columns[name], model.metadata["baselines"][name]) for name in names}
@@ -104,7 +97,7 @@ class _Counts:
         if self.column.role == "target":
             bad = bad & ~missing
         else:
-            self.missing += int(missing.sum())  # rows without a target were not in the training data either
+            self.missing += int(missing.sum())  # training data has no rows without a target
         self.bins = self.bins + drift.bin_counts(self.column, self.baseline, values)
         self.broken += int(bad.sum())
         if len(self.examples) < EXAMPLES:

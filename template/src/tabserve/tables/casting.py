@@ -1,7 +1,4 @@
-"""Cast raw columns to the types of the contract, and find the cells that break it.
-
-Training, batch scoring and the inference of a contract read the same value from the same cell.
-"""
+"""Cast raw columns to the types of the contract, and find the cells that break it."""
 
 from dataclasses import dataclass
 
@@ -10,20 +7,18 @@ import polars as pl
 from tabserve.contract.model import FLOAT32_MAX, LONGEST, MISSING, NUMERIC, Column, Contract, label_text
 from tabserve.tables.parsing import booleans, clean, dates, numbers, texts, times, timestamps
 
-QUOTED = 40  # characters of a value that is shown
-
 
 @dataclass(frozen=True)
 class Typed:
     """A table with the types of the contract."""
 
-    table: pl.DataFrame  # features, and the target if the file has it; a cell that breaks the contract is null
-    rejected: pl.Series  # for each row, whether any feature breaks the contract
-    breaks: dict[str, tuple[int, str]]  # for each feature that breaks it, the number of rows and the first such value
+    table: pl.DataFrame  # features, and the target if any; null where a cell breaks the contract
+    rejected: pl.Series  # for each row, whether a feature breaks the contract
+    breaks: dict[str, tuple[int, str]]  # by feature, the number of rows that break it and the first value
 
 
 def typed(contract: Contract, table: pl.DataFrame) -> Typed:
-    """Cast the features and the target of a raw table, and mark the rows that break the contract."""
+    """Cast features and target of a raw table, and mark the rows that break the contract."""
     columns, rejected, breaks = [], pl.repeat(False, table.height, dtype=pl.Boolean, eager=True), {}
     for name, column in contract.features.items():
         values, bad = typed_column(column, table[name])
@@ -37,13 +32,13 @@ def typed(contract: Contract, table: pl.DataFrame) -> Typed:
 
 
 def quoted(values: pl.Series) -> list[str]:
-    """Values as messages show them; dates are cast to text, because Python has none after 9999."""
+    """Values as messages show them; dates as text, because Python has none after 9999."""
     shown = values.cast(pl.String) if values.dtype.is_temporal() else values
-    return ["no value" if value is None else repr(str(value))[:QUOTED] for value in shown.to_list()]
+    return ["no value" if value is None else repr(str(value))[:40] for value in shown.to_list()]
 
 
 def typed_column(column: Column, raw: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """A column with its type, and for each row whether it breaks the contract (its value is then null)."""
+    """A column with its type, and whether each row breaks the contract (its value is then null)."""
     present = cleaned(column, raw)
     values = _parsed(column, present)
     allowed = _allowed(column, values).fill_null(False)

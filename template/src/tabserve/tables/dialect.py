@@ -1,4 +1,4 @@
-"""Detect the dialect of a CSV file: its separator, its header, and the names of the columns."""
+"""Detect the dialect of a CSV file: its separator, its header, its columns."""
 
 import csv
 import io
@@ -36,10 +36,7 @@ class Dialect:
 
 
 def dialect(path: Path) -> Dialect:
-    """Detect the dialect of a UTF-8 file.
-
-    The separator is the one that splits the most records into the same number of cells, two or more; the header is
-    the first record with as many. Raises `UserError` if the header holds numbers, or backslashes escape quotes.
+    """Detect the dialect of a UTF-8 file: the one in which most records are as long as the header.
 
     Source: the consistency measure of van den Burg et al., Wrangling messy CSV files (2019), reduced to shapes.
     """
@@ -85,13 +82,13 @@ def _records(start: str, separator: str) -> list[Record]:
 
 
 def _usual_width(records: Sequence[Record]) -> tuple[int, int]:
-    """The number of cells that most records have, and the number of these records; of equals the larger width."""
+    """The number of cells that most records have, of equals the larger one, and how many have it."""
     counts = Counter(len(record) for _, record in records)
     return max(counts.items(), key=lambda pair: (pair[1], pair[0]), default=(0, 0))
 
 
 def _consistency(records: Sequence[Record]) -> tuple[bool, bool, float, int]:
-    """How well a separator explains the records: whether the first one has the usual width, and how many have it."""
+    """How well a separator explains records: whether the first has the usual width, and how many have."""
     width, count = _usual_width(records)
     return width > 1, bool(records) and len(records[0][1]) == width, count / max(len(records), 1), width
 
@@ -103,13 +100,11 @@ def header(records: Sequence[Record]) -> Record:
     width, count = _usual_width(records)
     if count < 2:  # two records that differ have no usual width
         return records[0]
-    return next((record for record in records[:MOST_ABOVE] if not _is_title(record[1], width)), records[0])
-
-
-def _is_title(record: list[str], width: int) -> bool:
-    """Whether a record above a table is a title or a note: one filled cell where the table has more columns."""
-    filled = sum(1 for cell in record if cell.strip())
-    return filled <= 1 < width and (len(record) < width or width > 2)
+    for above, record in records[:MOST_ABOVE]:
+        filled = sum(1 for cell in record if cell.strip())
+        if filled > 1 or width < 2 or (width == 2 and len(record) > 1):  # else it is a title or a note
+            return above, record
+    return records[0]
 
 
 def distinct(names: list[str]) -> list[str]:
@@ -125,7 +120,7 @@ def distinct(names: list[str]) -> list[str]:
 
 
 def malformed_record(path: Path, dialect: Dialect) -> str | None:
-    """Where a record has more fields than the header, or a quote is not closed; None if that is nowhere."""
+    """Where a record has more fields than the header, or a quote is not closed, if anywhere."""
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file, suppress(csv.Error):
         for _ in range(dialect.above):
             file.readline()

@@ -1,7 +1,4 @@
-"""Parse the values of files: missing ones, numbers, booleans, dates and times.
-
-Each function parses text, or converts values that have a type already, and gives null for what it cannot parse.
-"""
+"""Parse text, or convert values that have a type already; null is what cannot be parsed."""
 
 from collections.abc import Collection
 
@@ -19,9 +16,9 @@ DAYS = ("%d", "%-d", "%e", "%j", "%F", "%D", "%x", "%c", "%v", "%s", "%+")
 FIRST_YEAR = 1_000  # with a format: a smaller one is a year of two digits that %Y has read
 
 
-# A written number: a sign, or brackets for a negative one; groups of thousands; a fraction; an exponent.
-# Groups are of three digits, in India of two except for the last.
 def _number_pattern(group: str, point: str) -> str:
+    # A written number: a sign, or brackets for a negative one; groups of thousands; a fraction; an exponent.
+    # Groups are of three digits, in India of two except for the last.
     groups = "[" + group + r"'’ \u00a0\u202f]"
     grouped = r"[1-9]\d{0,2}(?:" + groups + r"\d{2,3})*" + groups + r"\d{3}"
     decimal, exponent = rf"(?:{point}\d*)?", r"(?:[eE][+-]?\d+)?"
@@ -46,7 +43,7 @@ def _nulls(values: pl.Series, dtype: pl.DataType | type[pl.DataType]) -> pl.Seri
 
 
 def texts(values: pl.Series) -> pl.Series:
-    """Labels as text, whole numbers without a decimal point, as `contract.label_text` writes them."""
+    """Labels as text, whole numbers without a decimal point, as `label_text` writes them."""
     if not values.dtype.is_float():
         return values.cast(pl.String)
     whole = values.cast(pl.Int64, strict=False).set(values != values.floor(), None)
@@ -61,11 +58,9 @@ def booleans(values: pl.Series) -> pl.Series:
 
 
 def numbers(values: pl.Series, format: str | None = None, unit: str | None = None) -> pl.Series:
-    """Numbers as float64.
+    """Numbers as float64, without a `unit` before or after them in text, as kg, € or %.
 
-    Args:
-        format: `POINT` or `COMMA`, how text writes fractions and thousands; None for numbers as computers write them.
-        unit: what stands before or after the number in text and is ignored, as kg, € or %.
+    `format` is `POINT`, `COMMA`, or None for numbers as computers write them.
     """
     if values.dtype.is_temporal():
         return _nulls(values, pl.Float64)
@@ -76,7 +71,7 @@ def numbers(values: pl.Series, format: str | None = None, unit: str | None = Non
 
 
 def _without_unit(values: pl.Series, unit: str) -> pl.Series:
-    """Texts without the unit and the blanks beside it; a sign may stand before the unit, brackets around both."""
+    """Texts without the unit and blanks beside it; a sign may stand before it, brackets around both."""
     bare = values.str.replace(r"^\((.*)\)$", "-$1").str.strip_suffix(unit).str.strip_chars_end()
     negative = bare.str.starts_with("-" + unit)
     number = bare.str.strip_prefix("-").str.strip_prefix(unit).str.strip_chars_start()

@@ -1,7 +1,4 @@
-"""Read tables as a sample of their rows, or in batches.
-
-All cells of a CSV are text until they are cast (`casting.py`), so that a postcode keeps its leading zero.
-"""
+"""Read tables as a sample or in batches. Cells of a CSV stay text: a postcode keeps its leading zero."""
 
 import hashlib
 import os
@@ -39,7 +36,7 @@ def readable(source: Source) -> Iterator[Plain]:
 
 
 def writable_kind(path: Path) -> Kind:
-    """`CSV` or `Parquet`, by the ending of the name of a file to write; raises `UserError` for others."""
+    """`CSV` or `Parquet`, by the ending of a file to write; raises `UserError` for others."""
     if path.suffix.lower() in ENDINGS["CSV"]:
         return "CSV"
     if path.suffix.lower() in ENDINGS["Parquet"]:
@@ -49,12 +46,12 @@ def writable_kind(path: Path) -> Kind:
 
 
 def names(source: Source) -> list[str]:
-    """The names of the columns; raises `UserError` if the file is missing, empty, or not a table."""
+    """The names of the columns; raises `UserError` if the file is missing, empty or no table."""
     return _scan(source).collect_schema().names()
 
 
 def remarks(source: Source) -> list[str]:
-    """What users should know about how the file is read: encoding, sheet, separator, lines above the header."""
+    """What users should know about how the file is read, as its encoding or separator."""
     with readable(source) as table:
         found = list(table.remarks)
         written = dialect(table.path) if table.kind == "CSV" else None
@@ -87,9 +84,7 @@ def _scan(source: Source) -> pl.LazyFrame:
 
 
 def sample(source: Source, rows: int, columns: Sequence[str] = (), seed: int = 0) -> tuple[pl.DataFrame, int]:
-    """A random sample of at most `rows` rows, in the order of the file, and the number of rows of the file.
-
-    The file is read in batches, so memory depends on the sample and not on the file. Raises `UserError` as `batches`.
+    """A random sample of at most `rows` rows, in the order of the file, and how many the file has.
 
     Source: keeping the rows with the smallest random tags (Vitter 1985, Random sampling with a reservoir).
     """
@@ -107,10 +102,7 @@ def sample(source: Source, rows: int, columns: Sequence[str] = (), seed: int = 0
 
 
 def batches(source: Source, columns: Sequence[str] = ()) -> Iterator[pl.DataFrame]:
-    """All columns of the file, or some, in batches, in order, with flat memory; one empty batch if it has no rows.
-
-    Raises `UserError` if the file cannot be read, or lacks one of the columns.
-    """
+    """All columns, or some, in batches, with flat memory; one empty batch of a file without rows."""
     # Polars reads ahead in a CSV as fast as the disk allows, so it gets one block at a time.
     lazy = _scan(source)
     present = lazy.collect_schema().names()
@@ -118,20 +110,18 @@ def batches(source: Source, columns: Sequence[str] = ()) -> Iterator[pl.DataFram
         raise UserError(f"{os.fspath(source)} has no column {shown(missing)}; it has {shown(present)}")
     wanted = list(columns) or present
     with readable(source) as table:
-        for batch in _csv_batches(table.path) if table.kind == "CSV" else _slices(lazy.select(wanted)):
-            yield batch.select(wanted)
+        if table.kind == "CSV":
+            yield from (batch.select(wanted) for batch in _csv_batches(table.path))
+            return
+        rows = lazy.select(pl.len()).collect().item()
+        for start in range(0, max(rows, 1), BATCH_ROWS):
+            yield lazy.select(wanted).slice(start, BATCH_ROWS).collect()
 
 
 def shown(names: Sequence[str], most: int = 30) -> str:
     """Names as messages show them."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(map(repr, names[:most])) + more
-
-
-def _slices(lazy: pl.LazyFrame) -> Iterator[pl.DataFrame]:
-    rows = lazy.select(pl.len()).collect().item()
-    for start in range(0, max(rows, 1), BATCH_ROWS):
-        yield lazy.slice(start, BATCH_ROWS).collect()
 
 
 def _csv_batches(path: Path) -> Iterator[pl.DataFrame]:
@@ -149,11 +139,7 @@ def _csv_batches(path: Path) -> Iterator[pl.DataFrame]:
 
 
 def whole_records(file: BinaryIO, size: int) -> Iterator[bytes]:
-    """A CSV file in blocks of about `size` bytes that end at the end of a record.
-
-    A newline ends a record when the number of quotes before it is even (RFC 4180: quotes inside are doubled). Raises
-    `UserError` for a record that is longer than `RECORD_BYTES`: a quote was opened and never closed.
-    """
+    """Blocks of about `size` bytes that end with a record: a newline after an even number of quotes."""
     longest, blank = size + RECORD_BYTES, b""  # lines that belong to what follows, if anything does
     while read := file.read(size):
         block, inside = bytearray(blank + read), read.count(b'"') % 2

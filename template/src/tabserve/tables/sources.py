@@ -1,8 +1,4 @@
-"""Open a table: a file or an address, compressed or not, as a plain local CSV or Parquet file.
-
-Plain files are read where they are. All others (addresses, gzip, Excel, JSON lines, other encodings) are converted
-block by block into a folder that is deleted when the process ends.
-"""
+"""Open a table, a file or an address, as a plain local CSV or Parquet file: itself or a converted copy."""
 
 import codecs
 import functools
@@ -59,7 +55,7 @@ class Plain:
 
 
 def is_address(source: Source) -> bool:
-    """Whether this is an address, as `https://...` or `s3://...`, and not the name of a file."""
+    """Whether this is an address, as `https://...` or `s3://...`, and no file."""
     return "://" in os.fspath(source)
 
 
@@ -73,7 +69,7 @@ def kind_by_name(source: Source) -> Kind | None:
 
 
 def plain(source: Source) -> Plain:
-    """The table as a plain local file; raises `UserError` if it does not exist, cannot be read, or is not a table."""
+    """The table as a plain local file; raises `UserError` if it is missing, unreadable or no table."""
     name = os.fspath(source)
     try:
         if is_address(name):
@@ -199,7 +195,7 @@ def _utf8_copy(path: Path, encoding: str, newline: str | None = "") -> Path:
 
 
 def _encoding(path: Path, name: str) -> str:
-    """The encoding by byte order mark, else by zero bytes, else UTF-8 if valid, else that of old Windows files."""
+    """By byte order mark, else by zero bytes, else UTF-8 if valid, else that of old Windows files."""
     begin = start(path, BLOCK)
     marked = next((encoding for encoding, marks in BOMS.items() if begin.startswith(marks)), None)
     if marked is not None and _decodes(path, marked):
@@ -227,7 +223,7 @@ def _decodes(path: Path, encoding: str) -> bool:
 
 
 def _check_not_damaged_utf8(path: Path, name: str) -> None:
-    """Reject a file that is UTF-8 except for a few bytes: another encoding would change all its other letters."""
+    """Reject UTF-8 with a few other bytes: another encoding would change all its other letters."""
     valid = invalid = first = 0
     with path.open(encoding="utf-8", errors="replace") as text:
         for number, line in enumerate(text, start=1):
@@ -269,7 +265,7 @@ def _sheet_header(texts: pl.DataFrame) -> tuple[int, list[str]]:
 
 
 def _with_times(table: pl.DataFrame) -> pl.DataFrame:
-    """The table with columns as times of day whose timestamps are all on the day that Excel counts from."""
+    """The table with timestamps as times of day if all are on the day that Excel counts from."""
     timestamps = [column for column in table if column.dtype == pl.Datetime and column.count()]
     return table.with_columns(column.dt.time() for column in timestamps if column.drop_nulls().dt.year().eq(1899).all())
 

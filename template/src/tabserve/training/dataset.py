@@ -16,8 +16,6 @@ from tabserve.errors import UserError
 from tabserve.tables import casting, reader
 from tabserve.tables.sources import Source
 
-SHOWN_BREAKS = 5
-
 Rows = NDArray[np.int64]
 
 
@@ -47,7 +45,7 @@ class Loaded:
 
 
 def load(contract: Contract, source: Source, most: int, seed: int) -> Loaded:
-    """The usable ones of at most `most` rows; raises `UserError` if a column is missing, or too few rows are left."""
+    """The usable ones of at most `most` rows; raises `UserError` if too few are left."""
     split = [contract.split.column] if contract.split else []
     raw, in_file = reader.sample(source, most, list(dict.fromkeys([*contract.features, contract.target, *split])), seed)
     typed = casting.typed(contract, raw)
@@ -66,8 +64,7 @@ def load(contract: Contract, source: Source, most: int, seed: int) -> Loaded:
 
 
 def _left_out(typed: casting.Typed, target: pl.Series) -> dict[str, int]:
-    """The number of unusable rows by reason, with the columns that break the contract most often."""
-    worst = sorted(typed.breaks.items(), key=lambda pair: -pair[1][0])[:SHOWN_BREAKS]
+    worst = sorted(typed.breaks.items(), key=lambda pair: -pair[1][0])[:5]
     columns = ", ".join(f"{name} in {count:,}, as {value}" for name, (count, value) in worst)
     found = {
         "without a usable target": target.null_count(),
@@ -90,7 +87,7 @@ def _target(contract: Contract, target: pl.Series, source: Source) -> NDArray[An
 
 
 def _keys(contract: Contract, raw: pl.DataFrame) -> NDArray[Any] | None:
-    """What the contract splits by, as numbers; missing timestamps come first, missing groups are one group."""
+    """What the contract splits by, as numbers; missing times come first, missing groups are one."""
     if contract.split is None:
         return None
     name = contract.split.column
@@ -101,7 +98,7 @@ def _keys(contract: Contract, raw: pl.DataFrame) -> NDArray[Any] | None:
 
 
 def split(contract: Contract, table: Table, test_size: float, seed: int) -> tuple[Rows, Rows]:
-    """Row positions for training and evaluation; raises `UserError` if a class would have none for training."""
+    """Row positions for training and evaluation; raises `UserError` if a class has none to learn from."""
     if contract.split is None or table.keys is None:
         return at_random(table.target, contract.task, test_size, seed)
     by = by_time if contract.split.by == "time" else by_group
@@ -110,8 +107,7 @@ def split(contract: Contract, table: Table, test_size: float, seed: int) -> tupl
     if min(len(train_rows), len(test_rows)) == 0:
         raise UserError(f"{name}: all rows have the same value, so none can be held out")
     learned = set(table.target[train_rows].tolist())
-    absent = [label_text(label) for code, label in enumerate(contract.classes) if code not in learned]
-    if absent:
+    if absent := [label_text(label) for code, label in enumerate(contract.classes) if code not in learned]:
         raise UserError(f"{name}: no row of class {', '.join(absent)} is left to learn from; split otherwise")
     return train_rows, test_rows
 
@@ -135,10 +131,7 @@ def by_group(keys: NDArray[Any], test_size: float, seed: int) -> tuple[Rows, Row
 
 
 def at_random(target: NDArray[Any], task: str, test_size: float, seed: int) -> tuple[Rows, Rows]:
-    """Rows drawn at random, stratified by class.
-
-    Rows of classes too rare for both parts are all used for training, so that the model knows every class.
-    """
+    """Rows drawn at random, stratified; a class too rare for both parts is for training."""
     rows, smaller = np.arange(len(target)), min(test_size, 1 - test_size)
     common, strata, classes = np.ones(len(target), dtype=bool), None, 1
     hint = f"change [train] test_size, which is {test_size:g}"

@@ -14,10 +14,7 @@ MAIN = {"classification": ("roc_auc", "roc_auc_ovr", "balanced_accuracy"), "regr
 def classification_scores(
     truth: NDArray[np.int64], labels: NDArray[np.int64], probabilities: NDArray[np.float64]
 ) -> dict[str, float]:
-    """Scores by name; ranking scores are left out when a class has no held-out row.
-
-    `truth` and the predicted `labels` are classes 0 to k - 1, of shape (rows,); `probabilities` has shape (rows, k).
-    """
+    """Scores by name, without those of ranking if a class has no row; classes are 0 to k - 1."""
     probabilities = probabilities.astype(np.float64)
     probabilities /= probabilities.sum(axis=1, keepdims=True)  # the sum of float32 is only nearly 1
     classes, one_hot = np.arange(probabilities.shape[1]), np.eye(probabilities.shape[1])[truth]
@@ -38,7 +35,7 @@ def classification_scores(
 
 
 def regression_scores(truth: NDArray[np.float64], values: NDArray[np.float64]) -> dict[str, float]:
-    """Scores by name; `truth` and `values` have shape (rows,)."""
+    """Scores by name."""
     scores = {"mae": metrics.mean_absolute_error(truth, values), "rmse": metrics.root_mean_squared_error(truth, values)}
     if len(truth) > 1:
         scores["r2"] = metrics.r2_score(truth, values)

@@ -1,4 +1,4 @@
-"""Export a fitted pipeline: ONNX conversion, also of what skl2onnx lacks or gets wrong, the parity gate, metadata."""
+"""Export a fitted pipeline: conversion to ONNX, the parity gate, metadata."""
 
 import copy
 import hashlib
@@ -33,7 +33,7 @@ Converter = Callable[[Any, Any, Any], None]
 
 
 def convert(pipeline: Pipeline, width: int) -> onnx.ModelProto:
-    """The fitted pipeline as an ONNX graph over `width` float columns; raises `UserError` with the step that fails."""
+    """The pipeline as an ONNX graph over `width` columns; raises `UserError` with the step that fails."""
     _register_converters()
     classifier = hasattr(pipeline, "classes_")
     if classifier and not hasattr(pipeline, "predict_proba"):
@@ -42,7 +42,7 @@ def convert(pipeline: Pipeline, width: int) -> onnx.ModelProto:
     try:
         graph = _to_onnx(pipeline, width, {id(pipeline): {"zipmap": False}} if classifier else None)
     except Exception as error:  # skl2onnx raises many unrelated kinds
-        step = _first_step(pipeline, lambda prefix: _fails(prefix, width))
+        step = _first_step(pipeline, lambda prefix: _to_onnx(prefix, width))
         raise UserError(f"pipeline.py: {step} cannot be exported to ONNX: {one_line(error)}") from None
     return _with_most_probable_label(graph) if classifier else graph
 
@@ -50,13 +50,6 @@ def convert(pipeline: Pipeline, width: int) -> onnx.ModelProto:
 def _to_onnx(step: Any, width: int, options: Any = None) -> onnx.ModelProto:
     inputs = [("features", FloatTensorType([None, width]))]
     return to_onnx(step, initial_types=inputs, target_opset=OPSET, options=options)
-
-
-def _fails(step: Any, width: int) -> bool:
-    with suppress(Exception):
-        _to_onnx(step, width)
-        return False
-    return True
 
 
 def _with_most_probable_label(graph: onnx.ModelProto) -> onnx.ModelProto:
@@ -71,29 +64,27 @@ def _with_most_probable_label(graph: onnx.ModelProto) -> onnx.ModelProto:
     return graph
 
 
-def _first_step(pipeline: Pipeline, fails: Callable[[Pipeline], bool]) -> str:
-    """The step that makes a prefix of the pipeline fail, in words; the estimator if no transformer does."""
-    last = len(pipeline.steps) - 1
-    position = next((count - 1 for count in range(1, last + 1) if fails(pipeline[:count])), last)
+def _first_step(pipeline: Pipeline, check: Callable[[Pipeline], object]) -> str:
+    """The first step with which the pipeline fails, in words; at last the estimator."""
+    position = 0
+    with suppress(Exception):
+        for count in range(1, len(pipeline.steps)):
+            check(pipeline[:count])
+            position = count
     name, step = pipeline.steps[position]
     inner = [type(part).__name__ for _, part, _ in getattr(step, "transformers_", []) if not isinstance(part, str)]
     return f"step {name!r} ({type(step).__name__}{' of ' + ', '.join(inner) if inner else ''})"
 
 
 def check_parity(graph: onnx.ModelProto, pipeline: Pipeline, matrix: Matrix, scale: float = 1.0) -> float:
-    """The largest difference between the graph and the pipeline on rows that were not used for training.
-
-    `scale` is the unit of differences, for a regression the standard deviation of the target. Raises `UserError`, which
-    names the first step with a difference, if probabilities or values differ by more than 1e-4, or a label differs
-    whose probability is not that close to another.
-    """
+    """The largest difference between graph and pipeline, in units of `scale`; raises `UserError` if too large."""
     outputs = _run(graph, matrix)
     differing_labels = np.zeros(len(matrix), dtype=bool)
     if len(outputs) == 2:
         expected = pipeline.predict_proba(matrix)
         differences = np.abs(outputs[1] - expected).max(axis=1)
         best = np.sort(expected, axis=1)[:, -2:]
-        is_clear = best[:, 1] - best[:, 0] > 2 * TOLERANCE
+        is_clear = best[:, 1] - best[:, 0] > 2 * TOLERANCE  # else the label may differ
         differing_labels = (outputs[0] != pipeline.predict(matrix)) & is_clear
     else:
         differences = np.abs(outputs[0].ravel() - pipeline.predict(matrix)) / scale
@@ -101,7 +92,7 @@ def check_parity(graph: onnx.ModelProto, pipeline: Pipeline, matrix: Matrix, sca
     if wrong := int((~(differences <= TOLERANCE) | differing_labels).sum()):
         far = largest > TOLERANCE
         by = f"by up to {largest:.2g} (allowed {TOLERANCE:g})" if far else "only in the label"
-        step = _first_step(pipeline, lambda prefix: _differs(prefix, matrix))
+        step = _first_step(pipeline, lambda prefix: _compare(prefix, matrix))
         raise UserError(
             f"parity gate: the exported model differs from pipeline.py on {wrong:,} of {len(matrix):,} held-out rows, "
             f"{by}; they first differ in {step}"
@@ -109,10 +100,9 @@ def check_parity(graph: onnx.ModelProto, pipeline: Pipeline, matrix: Matrix, sca
     return largest
 
 
-def _differs(transformers: Pipeline, matrix: Matrix) -> bool:
+def _compare(transformers: Pipeline, matrix: Matrix) -> None:
     actual = _run(_to_onnx(transformers, matrix.shape[1]), matrix)[0]
-    expected = transformers.transform(matrix)
-    return not np.allclose(actual, expected, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
+    np.testing.assert_allclose(actual, transformers.transform(matrix), rtol=TOLERANCE, atol=TOLERANCE)
 
 
 def _run(graph: onnx.ModelProto, matrix: Matrix) -> list[NDArray[Any]]:
@@ -136,7 +126,6 @@ def with_metadata(graph: onnx.ModelProto, metadata: Mapping[str, Any]) -> tuple[
 
 
 def _register_converters() -> None:
-    """Register the converters with skl2onnx, for XGBoost and LightGBM only if they are imported."""
     for kind in (HistGradientBoostingClassifier, HistGradientBoostingRegressor):
         alias = f"Sklearn{kind.__name__}"
         converter = get_converter(alias)
@@ -179,11 +168,9 @@ class _PlainIntegers:
         return self._container.add_node(*positional, **attributes)
 
 
-# The graph stores thresholds as float32. Rounded to nearest, a threshold between two neighbouring float32 numbers
-# becomes one of them and sends a row the other way; rounded down, `x <= threshold` is the same for every x.
-
-
 def _round_down(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
+    # The graph stores thresholds as float32. Rounded to nearest, one between two neighbouring float32 numbers becomes
+    # one of them and sends a row the other way; rounded down, `x <= threshold` is the same for every x.
     nearest = thresholds.astype(np.float32)
     return np.where(nearest > thresholds, np.nextafter(nearest, np.float32(-np.inf)), nearest)
 

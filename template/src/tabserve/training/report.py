@@ -1,4 +1,4 @@
-"""The training report: `reports/metrics.json`, `reports/holdout.csv` and `reports/report.html` with its plots."""
+"""The training report: `metrics.json`, `holdout.csv` and `report.html` with its plots."""
 
 import functools
 import json
@@ -45,7 +45,7 @@ def metrics_json(outcome: Outcome, contract: Contract) -> str:
 
 
 def holdout_csv(outcome: Outcome, contract: Contract) -> str:
-    """The held-out rows, the truth, and what the fitted pipeline (not the exported model) predicts for them."""
+    """The held-out rows, the truth, and what the pipeline (not the exported model) predicts."""
     rows, matrix = outcome.held_out.rows, outcome.held_out.matrix
     names, predicted = [contract.target, *prediction_columns(contract)], outcome.pipeline.predict(matrix)
     if contract.task == "regression":
@@ -58,8 +58,6 @@ def holdout_csv(outcome: Outcome, contract: Contract) -> str:
 
 def importances(outcome: Outcome, contract: Contract, seed: int) -> list[tuple[str, float]]:
     """How much the main score gets worse when a feature's held-out values are shuffled, largest first.
-
-    Of many features only those that go along with the predictions most. The exported model predicts, which is faster.
 
     Source: permutation importance (Breiman 2001), over contract columns, so that the parts of a date move together.
     """
@@ -91,7 +89,7 @@ def importances(outcome: Outcome, contract: Contract, seed: int) -> list[tuple[s
 
 
 def _associated(outcome: Outcome, contract: Contract, matrix: NDArray[Any], sources: NDArray[Any]) -> list[str]:
-    """All features, or of many those whose values go along with the predictions most, by rank correlation."""
+    """All features, or of many those that go along with the predictions most, by rank correlation."""
     features = list(contract.features)
     if len(features) <= MANY_FEATURES:
         return features

@@ -1,7 +1,4 @@
-"""Train: from a table and a contract to a model file, metrics and a report.
-
-The steps are: split, fit, evaluate, export, compare (the parity gate), and only then write.
-"""
+"""Train: split, fit, evaluate, export, and compare (the parity gate)."""
 
 import inspect
 import json
@@ -34,7 +31,7 @@ from tabserve.tables.sources import Source
 from tabserve.training import dataset, evaluate, export
 from tabserve.training.dataset import Loaded, Table
 
-Step = Callable[[str], AbstractContextManager[None]]
+Step = Callable[[str], AbstractContextManager[None]]  # shows a named step
 Pipelines = Callable[[str, Layout, int], Mapping[str, Pipeline]]  # from task, columns and seed to unfitted pipelines
 
 LIBRARIES = ("numpy", "polars", "scikit-learn", "skl2onnx", "onnx", "onnxruntime")
@@ -51,7 +48,7 @@ class Outcome:
     version: str
     scores: dict[str, float]  # on the held-out rows, by name
     baseline: dict[str, float]  # the same for always predicting the majority class or the mean
-    parity: float  # the largest difference of probabilities, or of values in standard deviations of the target
+    parity: float  # the largest difference of probabilities, or of values in standard deviations
     suspects: Mapping[str, str]  # columns that alone predict the target perfectly, with advice
     held_out: Table
     train_rows: int
@@ -64,12 +61,7 @@ class Outcome:
 def train(
     pipelines: Pipelines, contract: Contract, source: Source, seed: int, test_size: float, step: Step, max_rows: int
 ) -> Outcome:
-    """Train on a file; nothing is written. The same seed gives the same model, byte for byte.
-
-    `test_size` is the share of rows to hold out; `step` opens a named step, to show progress; of a file with more than
-    `max_rows` rows, as many are drawn at random. Raises `UserError` if the table does not fit the contract or is too
-    small, or the model cannot be exported faithfully.
-    """
+    """Train on a file; nothing is written. The same seed gives the same model, byte for byte."""
     path = os.fspath(source)
     with step(f"read {path}"):
         loaded = dataset.load(contract, source, max_rows, seed)
@@ -128,7 +120,7 @@ def score(task: str, predictor: Any, table: Table) -> dict[str, float]:
 
 
 def _check_rows(contract: Contract, held_out: Table) -> dict[str, Any]:
-    """Check that the API encodes held-out rows as training does; returns one of them as the example of the API."""
+    """Check that the API encodes held-out rows as training does; returns one as an example."""
     rows = held_out.rows.head(max(1, min(CHECKED_ROWS, CHECKED_CELLS // held_out.rows.width)))
     documents = [schema.json_row(contract, row) for row in rows.to_dicts()]
     try:
@@ -162,7 +154,7 @@ def _metadata(
 
 
 def git_commit() -> str:
-    """The current commit, with `-dirty` if files differ from it; empty outside a git repository."""
+    """The current commit, `-dirty` if files differ from it; empty outside a git repository."""
     commands = (["git", "rev-parse", "HEAD"], ["git", "status", "--porcelain"])
     try:
         commit, changes = (subprocess.check_output(command, stderr=subprocess.DEVNULL) for command in commands)
