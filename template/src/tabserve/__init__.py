@@ -24,7 +24,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 def load(path: str | os.PathLike[str], threads: int = 1) -> "Model":
     """Load a model file; `predict(rows)` of what it returns takes rows as the API does.
 
-    One inference uses at most `threads` threads. Raises `UserError` if the file is unusable.
+    Args:
+        threads: how many threads one inference may use.
+
+    Raises:
+        UserError: the file is missing, damaged, not a model of such a project, or of a newer version.
     """
     from pathlib import Path
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # Into a file or a pipe, a table is as wide as it needs to be.
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200)
+WORRYING_SHARE = 0.05  # of the rows
 SHOWN_COLUMNS = 60
 
 _table = partial(Table, box=None, header_style="bold", pad_edge=False)
@@ -47,14 +48,14 @@ def can_ask() -> bool:
 
 
 def ask_task(target: str, values: int) -> Task:
-    """Let a person say what a few whole numbers are; raises `UserError` if there is no answer."""
+    """Let a person at a terminal say what a few whole numbers are; raises `UserError` if there is no answer."""
     question = f"{target} has {values} different whole numbers: classes (classification) or a quantity (regression)?"
     answer: Task = _ask("task", question, ["classification", "regression"])
     return answer
 
 
 def ask_target(source: Source) -> str:
-    """Let a person choose the column to predict; raises `UserError` if there is no answer."""
+    """Let a person choose the column to predict; raises `UserError` if there is no terminal to ask in, or no answer."""
     from tabserve.tables import reader
 
     names = reader.names(source)
@@ -125,7 +126,7 @@ def _show_rows(outcome: Outcome, split: Split | None) -> None:
     if loaded.drawn < loaded.in_file:
         warn(f"{loaded.drawn:,} of {loaded.in_file:,} rows were drawn at random: [train] max_rows in config.toml")
     for reason, count in loaded.left_out.items():
-        word = "[red]warning[/]" if count > 0.05 * loaded.drawn else "[yellow]note[/]"
+        word = "[red]warning[/]" if count > WORRYING_SHARE * loaded.drawn else "[yellow]note[/]"
         out.print(f"{word}  {count:,} of {loaded.drawn:,} rows were left out: {escape(reason)}")
 
 

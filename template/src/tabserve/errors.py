@@ -5,7 +5,10 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """An error that the user can fix: what is wrong, where, and how to fix it."""
+    """An error that the user can fix: one line with what is wrong, where, and how to fix it.
+
+    The command line prints it to standard error without a traceback and exits with code 1.
+    """
 
 
 def one_line(error: Exception) -> str:

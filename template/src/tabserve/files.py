@@ -23,7 +23,11 @@ def writable(path: Path) -> Iterator[None]:
 
 
 def write_atomically(contents: Mapping[Path, bytes]) -> None:
-    """Write all files or none: readers see old ones or new ones, never half of one. Modes and links stay."""
+    """Write all files beside their paths, then rename them: readers see old files or new ones, never half of one.
+
+    Nothing is renamed before everything is written, so a full disk changes nothing. Files keep their modes, and links
+    stay links. Raises `UserError`.
+    """
     with ExitStack() as cleanup:
         written = {}
         for link, content in contents.items():

@@ -82,7 +82,7 @@ class CheckSettings(Section, env_prefix="CHECK_"):
 
 
 class ModelSettings(Section, env_prefix="SERVE_", extra="ignore"):
-    """What more than the server needs of `[serve]`."""
+    """What the model is called, where its file is and how it is run: what more than the server needs of `[serve]`."""
 
     title: str = Field(default="Prediction API", min_length=1)
     model: FilePath = Path("model/model.onnx")
@@ -109,7 +109,10 @@ S = TypeVar("S", bound=Section)
 
 
 def load(kind: type[S], **overrides: Any) -> S:
-    """The settings of one section; raises `UserError` if one is unknown or invalid."""
+    """The settings of one section: command-line overrides, then the environment, then `config.toml`.
+
+    Raises `UserError` if `config.toml` is not valid TOML, or a setting is unknown or invalid.
+    """
     section = str(kind.model_config["env_prefix"]).rstrip("_").lower()
     given = {name: value for name, value in overrides.items() if value is not None}
     _check_environment(section, kind)

@@ -168,9 +168,10 @@ def label_of(column: Column, text: Any) -> Any:
 
 
 def trimmed(body: bytes, contract: Contract, max_rows: int) -> bytes:
-    """A request body with the same first errors, but few unknown keys: an error takes a kilobyte.
+    """A request body that has the same first errors, but not an error for each of many unknown keys.
 
-    Validation stops at the first invalid row, so the rows behind it are removed too.
+    Validation stops at the first invalid row. If that row has more than `LISTED` unknown keys, the others are removed,
+    because an error takes about a kilobyte. The rows behind it are removed too; any other body is returned unchanged.
     """
     try:
         content = from_json(body)
@@ -187,6 +188,9 @@ def trimmed(body: bytes, contract: Contract, max_rows: int) -> bytes:
 
 
 def problems(error: pydantic.ValidationError, limit: int = LISTED) -> list[dict[str, Any]]:
-    """The first errors as in FastAPI's 422 response, without the input: it may be large, secret or NaN."""
+    """The first errors in the format of FastAPI's 422 response.
+
+    They do not include the input, which may be large, secret, or not valid JSON (NaN).
+    """
     found = error.errors(include_url=False, include_context=False, include_input=False)
     return [{"type": item["type"], "loc": ["body", *item["loc"]], "msg": item["msg"]} for item in found[:limit]]

@@ -143,7 +143,10 @@ def _bounds(values: pl.Series) -> tuple[float, float]:
 
 
 def accepted_range(values: pl.Series) -> tuple[float, float]:
-    """The range, extended by its width on both sides, but not across zero; [0, 1] stays."""
+    """The range of the values, extended by its width on both sides.
+
+    It does not extend across zero, and [0, 1] stays. Bounds are rounded outwards to two digits of the width.
+    """
     lowest, highest = _bounds(values)
     whole = is_whole(values)
     if (lowest, highest) == (0.0, 1.0) and whole:

@@ -25,6 +25,7 @@ FORMATS = (*DATES, *TIMESTAMPS, *MONTHS)
 TIME_FORMATS = ("%H:%M", "%H:%M:%S", "%I:%M %p", "%I:%M:%S %p", "%I:%M%p")
 LONGEST = 40  # characters of a date or timestamp
 SAMPLE = 1_000  # values
+EARLIEST, LATEST = 1900, 2100  # years of dates that are written as plain digits
 FIRST_LOOK = 40  # values that rule out most formats
 SWAPPED = {"%d/%m": "%m/%d", "%d-%m": "%m-%d", "%m/%d": "%d/%m", "%m-%d": "%d-%m"}
 
@@ -115,7 +116,7 @@ def timestamp_format(values: pl.Series, conventions: Conventions = UNKNOWN) -> s
     if written.dtype != pl.String:
         return None
     if written.str.contains(r"^\d{8}$").all():
-        plausible = timestamps(written, "%Y%m%d").dt.year().is_between(1900, 2100).fill_null(False)
+        plausible = timestamps(written, "%Y%m%d").dt.year().is_between(EARLIEST, LATEST).fill_null(False)
         return "%Y%m%d" if plausible.all() else None
     if not written.str.contains(r"\d").all() or (written.str.len_chars() > LONGEST).any():
         return None

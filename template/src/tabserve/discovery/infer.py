@@ -27,7 +27,11 @@ AskTask = Callable[[str, int], Task]  # from name and number of distinct values
 
 
 def infer(source: Source, target: str, task: Task | None = None, ask: AskTask | None = None) -> Contract:
-    """The contract of a file with `target` to predict; raises `UserError` if that cannot be."""
+    """The contract of a file, with `target` as the column to predict; without a task, it is inferred from its values.
+
+    `ask` decides about an ambiguous target, from its name and its number of distinct values. Raises `UserError` if the
+    file cannot be read, the target is unknown or cannot be predicted, or no column is usable.
+    """
     path = os.fspath(source)
     table, rows = reader.sample(source, SAMPLE_ROWS)
     if rows == 0:

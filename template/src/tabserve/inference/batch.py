@@ -1,4 +1,8 @@
-"""Batch scoring: a file in, predictions out; rows are checked and scored as in the API."""
+"""Batch scoring: a file in, the same file with predictions out, and rejected rows with reasons beside it.
+
+The file is read, checked and scored in batches, so memory stays flat. A row is checked as in the API, and gets the
+same prediction.
+"""
 
 import tempfile
 from collections.abc import Callable
@@ -32,7 +36,11 @@ class Counts:
 
 
 def score_file(model: Model, source: Source, out: Path, progress: Callable[[int], None]) -> Counts:
-    """Score `source` into `out`, all or nothing; rejected rows go to `<out name>.rejected.csv`."""
+    """Score `source` into `out`; rows that break the contract go to `<out name>.rejected.csv` with their reasons.
+
+    `progress` is called with the number of rows done after each batch. Raises `UserError` if a file cannot be read or
+    written, or required columns are missing; nothing is written then.
+    """
     rejects, kind = out.with_name(f"{out.stem}.rejected.csv"), reader.writable_kind(out)
     _check(model, source, out, rejects)
     with writable(out):
@@ -102,8 +110,11 @@ def _flat(table: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def score_chunk(model: Model, chunk: pl.DataFrame, before: int = 0) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The rows with predictions, and the rejected ones with `row` (from 1) and `reason`."""
+def score_chunk(model: Model, chunk: pl.DataFrame, first_row: int = 0) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows with predictions, and the rejected rows with `row` (from 1, without the header) and `reason`.
+
+    `first_row` is the number of rows of the file before these. Columns of the file keep these names.
+    """
     absent = [name for name in model.contract.features if name not in chunk.columns]
     complete = chunk.with_columns(pl.lit(None, dtype=pl.String).alias(name) for name in absent)
     typed = casting.typed(model.contract, complete)
@@ -113,7 +124,7 @@ def score_chunk(model: Model, chunk: pl.DataFrame, before: int = 0) -> tuple[pl.
     accepted[accepted] = finite
     rejected = pl.Series(~accepted)
     why = reasons(model.contract, complete.filter(rejected), typed.table.filter(rejected))
-    numbered = chunk.with_row_index(free_name("row", chunk.columns), offset=before + 1).filter(rejected)
+    numbered = chunk.with_row_index(free_name("row", chunk.columns), offset=first_row + 1).filter(rejected)
     return (
         chunk.filter(~rejected).hstack(_columns(model.contract, prediction, finite)),
         numbered.with_columns(pl.Series(free_name("reason", numbered.columns), why, dtype=pl.String)),

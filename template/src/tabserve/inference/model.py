@@ -85,7 +85,8 @@ class Model:
     def predict(self, rows: Row | Sequence[Row]) -> list[dict[str, Any]]:
         """Predict for one row or several, with the checks and the answers of the API.
 
-        Dates may be text or dates, numbers those of NumPy; NaN, NaT and NA are missing. Raises `UserError`.
+        Dates may be text or dates, and numbers those of NumPy; NaN, NaT and NA are missing values. Raises `UserError`
+        if a row breaks the contract, or a prediction is not finite.
         """
         if hasattr(rows, "columns") or not isinstance(rows, Iterable):
             raise UserError("predict takes rows: of a table, to_dicts() (Polars) or to_dict('records') (pandas)")
@@ -123,7 +124,7 @@ class Model:
         ]
 
     def content(self, answers: Sequence[Answer]) -> bytes:
-        """The body of a response; raises `OverflowError` for a number that JSON cannot hold."""
+        """The body of a response; raises `OverflowError` if a prediction is not finite: JSON could not hold it."""
         try:
             texts = ",".join([text for _, text in answers])  # type: ignore[misc]
         except TypeError:
@@ -156,7 +157,10 @@ def significant(numbers: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def load(path: Path, threads: int = 1) -> Model:
-    """Read and check a model file; raises `UserError` if this version cannot use it."""
+    """Read and check a model file.
+
+    Raises `UserError` if it is missing, damaged, not a model of this project, or has a newer contract version.
+    """
     if not path.is_file():
         raise UserError(f"there is no model at {path}: train one with `make train`")
     try:

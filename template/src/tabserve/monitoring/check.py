@@ -56,7 +56,11 @@ class Check:
 
 
 def check(model: Model, source: Source, limit: float, progress: Callable[[int], None]) -> Check:
-    """Compare a file with a model; a population stability index above `limit` is drift."""
+    """Compare a file with the contract and the training data of a model.
+
+    `limit` is the population stability index that counts as drift; `progress` is called with the number of rows done
+    after each batch. Raises `UserError` if the file cannot be read or has no rows.
+    """
     contract, present = model.contract, reader.names(source)
     names = [name for name in (*contract.features, contract.target) if name in present]
     counts = {name: _Counts(contract.columns[name], model.metadata["baselines"][name]) for name in names}

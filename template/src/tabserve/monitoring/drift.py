@@ -14,6 +14,7 @@ from tabserve.contract.model import Column, label_text
 
 QUANTILES = np.linspace(0, 1, 11)[1:-1]
 SMALLEST_SHARE = 1e-4  # instead of 0, whose logarithm is infinite
+CERTAINTY = 0.999
 
 Baseline = Mapping[str, Any]
 
@@ -104,4 +105,4 @@ def chance(bins: int, rows: int, new_rows: int) -> float:
     Source: Yurdakul, Statistical properties of the population stability index (2018): scaled, it is chi-squared
     distributed with one degree of freedom less than the number of bins.
     """
-    return float(chi2.ppf(0.999, max(bins - 1, 1)) * (1 / max(rows, 1) + 1 / max(new_rows, 1)))
+    return float(chi2.ppf(CERTAINTY, max(bins - 1, 1)) * (1 / max(rows, 1) + 1 / max(new_rows, 1)))

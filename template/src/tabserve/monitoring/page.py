@@ -8,13 +8,14 @@ from matplotlib.axes import Axes
 from tabserve.monitoring.check import Check, Finding
 from tabserve.page import document, figure, table
 
+SHOWN_PLOTS = 24
 SHOWN_BINS = 15
 
 
 def page(check: Check, source: str, name: str, version: str) -> str:
     """The report on a file; `name` is that of the project, `version` of the model."""
     present = [found for found in check.findings if found.psi is not None]
-    plotted = sorted(present, key=lambda found: -(found.psi or 0))[:24]
+    plotted = sorted(present, key=lambda found: -(found.psi or 0))[:SHOWN_PLOTS]
     figures = [figure(_bars, found, height=1.2 + 0.22 * min(len(found.bins), SHOWN_BINS)) for found in plotted]
     head = ("column", "PSI", "bound", "fine", "what breaks the contract")
     compared = f"compared with the contract and the training data of model version {version}"

@@ -1,4 +1,7 @@
-"""Cast raw columns to the types of the contract, and find the cells that break it."""
+"""Cast raw columns to the types of the contract, and find the cells that break it.
+
+Training, batch scoring and the inference of a contract read the same value from the same cell.
+"""
 
 from dataclasses import dataclass
 
@@ -6,6 +9,8 @@ import polars as pl
 
 from tabserve.contract.model import FLOAT32_MAX, LONGEST, MISSING, NUMERIC, Column, Contract, label_text
 from tabserve.tables.parsing import booleans, clean, dates, numbers, texts, times, timestamps
+
+QUOTED = 40  # characters of a value that is shown
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ def typed(contract: Contract, table: pl.DataFrame) -> Typed:
 def quoted(values: pl.Series) -> list[str]:
     """Values as messages show them; dates as text, because Python has none after 9999."""
     shown = values.cast(pl.String) if values.dtype.is_temporal() else values
-    return ["no value" if value is None else repr(str(value))[:40] for value in shown.to_list()]
+    return ["no value" if value is None else repr(str(value))[:QUOTED] for value in shown.to_list()]
 
 
 def typed_column(column: Column, raw: pl.Series) -> tuple[pl.Series, pl.Series]:

@@ -36,7 +36,10 @@ class Dialect:
 
 
 def dialect(path: Path) -> Dialect:
-    """Detect the dialect of a UTF-8 file: the one in which most records are as long as the header.
+    """Detect the dialect of a UTF-8 file.
+
+    The separator is the one that splits the most records into the same number of cells, two or more; the header is
+    the first record with as many. Raises `UserError` if the header holds numbers, or backslashes escape quotes.
 
     Source: the consistency measure of van den Burg et al., Wrangling messy CSV files (2019), reduced to shapes.
     """

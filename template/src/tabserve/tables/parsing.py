@@ -1,4 +1,7 @@
-"""Parse text, or convert values that have a type already; null is what cannot be parsed."""
+"""Parse the values of files: missing ones, numbers, booleans, dates and times.
+
+Each function parses text, or converts values that have a type already, and gives null for what it cannot parse.
+"""
 
 from collections.abc import Collection
 
@@ -58,9 +61,11 @@ def booleans(values: pl.Series) -> pl.Series:
 
 
 def numbers(values: pl.Series, format: str | None = None, unit: str | None = None) -> pl.Series:
-    """Numbers as float64, without a `unit` before or after them in text, as kg, € or %.
+    """Numbers as float64.
 
-    `format` is `POINT`, `COMMA`, or None for numbers as computers write them.
+    Args:
+        format: `POINT` or `COMMA`, how text writes fractions and thousands; None for numbers as computers write them.
+        unit: what stands before or after the number in text and is ignored, as kg, € or %.
     """
     if values.dtype.is_temporal():
         return _nulls(values, pl.Float64)

@@ -1,4 +1,7 @@
-"""Read tables as a sample or in batches. Cells of a CSV stay text: a postcode keeps its leading zero."""
+"""Read tables as a sample of their rows, or in batches.
+
+All cells of a CSV are text until they are cast (`casting.py`), so that a postcode keeps its leading zero.
+"""
 
 import hashlib
 import os
@@ -84,7 +87,9 @@ def _scan(source: Source) -> pl.LazyFrame:
 
 
 def sample(source: Source, rows: int, columns: Sequence[str] = (), seed: int = 0) -> tuple[pl.DataFrame, int]:
-    """A random sample of at most `rows` rows, in the order of the file, and how many the file has.
+    """A random sample of at most `rows` rows, in the order of the file, and the number of rows of the file.
+
+    The file is read in batches, so memory depends on the sample and not on the file. Raises `UserError` as `batches`.
 
     Source: keeping the rows with the smallest random tags (Vitter 1985, Random sampling with a reservoir).
     """
@@ -102,7 +107,10 @@ def sample(source: Source, rows: int, columns: Sequence[str] = (), seed: int = 0
 
 
 def batches(source: Source, columns: Sequence[str] = ()) -> Iterator[pl.DataFrame]:
-    """All columns, or some, in batches, with flat memory; one empty batch of a file without rows."""
+    """All columns of the file, or some, in batches, in order, with flat memory; one empty batch if it has no rows.
+
+    Raises `UserError` if the file cannot be read, or lacks one of the columns.
+    """
     # Polars reads ahead in a CSV as fast as the disk allows, so it gets one block at a time.
     lazy = _scan(source)
     present = lazy.collect_schema().names()
@@ -139,7 +147,11 @@ def _csv_batches(path: Path) -> Iterator[pl.DataFrame]:
 
 
 def whole_records(file: BinaryIO, size: int) -> Iterator[bytes]:
-    """Blocks of about `size` bytes that end with a record: a newline after an even number of quotes."""
+    """A CSV file in blocks of about `size` bytes that end at the end of a record.
+
+    A newline ends a record when the number of quotes before it is even (RFC 4180: quotes inside are doubled). Raises
+    `UserError` for a record that is longer than `RECORD_BYTES`: a quote was opened and never closed.
+    """
     longest, blank = size + RECORD_BYTES, b""  # lines that belong to what follows, if anything does
     while read := file.read(size):
         block, inside = bytearray(blank + read), read.count(b'"') % 2

@@ -14,7 +14,10 @@ MAIN = {"classification": ("roc_auc", "roc_auc_ovr", "balanced_accuracy"), "regr
 def classification_scores(
     truth: NDArray[np.int64], labels: NDArray[np.int64], probabilities: NDArray[np.float64]
 ) -> dict[str, float]:
-    """Scores by name, without those of ranking if a class has no row; classes are 0 to k - 1."""
+    """Scores by name; ranking scores are left out when a class has no held-out row.
+
+    `truth` and the predicted `labels` are classes 0 to k - 1, of shape (rows,); `probabilities` has shape (rows, k).
+    """
     probabilities = probabilities.astype(np.float64)
     probabilities /= probabilities.sum(axis=1, keepdims=True)  # the sum of float32 is only nearly 1
     classes, one_hot = np.arange(probabilities.shape[1]), np.eye(probabilities.shape[1])[truth]

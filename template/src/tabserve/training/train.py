@@ -61,7 +61,12 @@ class Outcome:
 def train(
     pipelines: Pipelines, contract: Contract, source: Source, seed: int, test_size: float, step: Step, max_rows: int
 ) -> Outcome:
-    """Train on a file; nothing is written. The same seed gives the same model, byte for byte."""
+    """Train on a file; nothing is written. The same seed gives the same model, byte for byte.
+
+    `test_size` is the share of rows to hold out; `step` opens a named step, to show progress; of a file with more than
+    `max_rows` rows, as many are drawn at random. Raises `UserError` if the table does not fit the contract or is too
+    small, or the model cannot be exported faithfully.
+    """
     path = os.fspath(source)
     with step(f"read {path}"):
         loaded = dataset.load(contract, source, max_rows, seed)
