@@ -144,10 +144,10 @@ def warn(text: str) -> None:
 
 
 def show_counts(counts: Counts, path: Path) -> None:
-    """How many rows were scored and refused."""
+    """How many rows were scored and rejected."""
     out.print(f"[green]ok[/]  {escape(str(path))}: {counts.scored:,} rows scored")
     if counts.rejected:
-        warn(f"{counts.rejects}: {counts.rejected:,} rows refused, each with its reason")
+        warn(f"{counts.rejects}: {counts.rejected:,} rows rejected, each with its reason")
 
 
 def show_check(check: Check, page: Path) -> None:
@@ -162,5 +162,5 @@ def show_check(check: Check, page: Path) -> None:
     out.print(table)
     if check.unknown:
         warn(f"the contract does not know {', '.join(check.unknown[:10])}: left alone")
-    word = "[yellow]note[/]" if check.refused else "[green]ok[/]"
-    out.print(f"{word}  {escape(f'{check.rows:,} rows checked, {check.refused:,} would be refused; report: {page}')}")
+    word = "[yellow]note[/]" if check.rejected else "[green]ok[/]"
+    out.print(f"{word}  {escape(f'{check.rows:,} rows checked, {check.rejected:,} would be rejected; report: {page}')}")

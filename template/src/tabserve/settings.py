@@ -75,7 +75,7 @@ class TrainSettings(Section, env_prefix="TRAIN_"):
 class CheckSettings(Section, env_prefix="CHECK_"):
     """Tolerances of `check-data`."""
 
-    refused: float = Field(default=0.0, ge=0, le=1)
+    rejected: float = Field(default=0.0, ge=0, le=1)
     psi: float = Field(default=0.25, gt=0)
     fail_on_drift: bool = False
     report: FilePath = Path("reports/check.html")

@@ -32,7 +32,7 @@ def finding(model: Model, path: Path, name: str) -> check.Finding:
 
 def test_the_training_data_keeps_the_contract_and_has_not_drifted(model: Model, trained: Trained) -> None:
     found = checked(model, trained.source)
-    assert (found.rows, found.refused, found.unknown, found.breaks(0)) == (400, 0, (), False)
+    assert (found.rows, found.rejected, found.unknown, found.breaks(0)) == (400, 0, (), False)
     assert not any(item.drifted or item.problem for item in found.findings)
     assert {item.name for item in found.findings} == {*model.contract.features, model.contract.target}
 
@@ -44,7 +44,7 @@ def test_check_and_batch_scoring_reject_the_same_rows(model: Model, trained: Tra
     found = checked(model, tmp_path / "broken.csv")
     counts = batch.score_file(model, tmp_path / "broken.csv", tmp_path / "out.csv", lambda rows: None)
     broken_column = "rooms, total" in model.contract.features
-    assert found.refused == counts.rejected == (7 if broken_column else 0)
+    assert found.rejected == counts.rejected == (7 if broken_column else 0)
     assert found.unknown == ("index",)
     if broken_column:
         assert found.breaks(0)
@@ -62,7 +62,7 @@ def test_columns_that_are_absent_or_new(model: Model, trained: Trained, tmp_path
     assert absent == {"last.seen": check.ABSENT, "seit": check.ABSENT}
     assert found.unknown == ("new",)
     assert found.breaks(1.0)
-    assert found.refused == 400
+    assert found.rejected == 400
 
 
 def test_drift_is_found(model: Model, trained: Trained, tmp_path: Path) -> None:

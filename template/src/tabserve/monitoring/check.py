@@ -41,7 +41,7 @@ class Check:
     """The result for a file."""
 
     rows: int
-    refused: int  # the number of rows that the model would reject
+    rejected: int  # the number of rows that the model would reject
     findings: tuple[Finding, ...]  # for each feature, and for the target if the file has it
     unknown: tuple[str, ...]  # columns that are not in the contract
 
@@ -52,7 +52,7 @@ class Check:
     def breaks(self, tolerated: float) -> bool:
         """Whether a column is absent, or more than this share of the rows is rejected."""
         absent = any(finding.problem == ABSENT for finding in self.findings)
-        return absent or self.refused > tolerated * self.rows
+        return absent or self.rejected > tolerated * self.rows
 
 
 def check(model: Model, source: Source, limit: float, progress: Callable[[int], None]) -> Check:

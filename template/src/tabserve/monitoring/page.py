@@ -19,7 +19,7 @@ def page(check: Check, source: str, name: str, version: str) -> str:
     figures = [figure(_bars, found, height=1.2 + 0.22 * min(len(found.bins), SHOWN_BINS)) for found in plotted]
     head = ("column", "PSI", "bound", "fine", "what breaks the contract")
     compared = f"compared with the contract and the training data of model version {version}"
-    note = f"{check.rows:,} rows, {check.refused:,} of them refused · {compared}"
+    note = f"{check.rows:,} rows, {check.rejected:,} of them rejected · {compared}"
     unknown = html.escape(", ".join(check.unknown))
     body = [
         "<h2>Columns</h2>",

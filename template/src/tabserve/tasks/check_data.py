@@ -21,7 +21,7 @@ def check_data(arguments: argparse.Namespace, project: Project) -> None:
     page = check_page.page(checked, arguments.data, named.title, loaded.version)
     write_atomically({configured.report: page.encode()})
     console.show_check(checked, configured.report)
-    if checked.breaks(configured.refused):
+    if checked.breaks(configured.rejected):
         raise UserError(f"{arguments.data} breaks the contract of the model")
     drifted = [found.name for found in checked.findings if found.drifted]
     if drifted and configured.fail_on_drift:
