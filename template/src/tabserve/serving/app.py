@@ -38,11 +38,7 @@ PLAIN: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {}}}}
 
 
 def model_app(settings: ServeSettings, dependencies: Guard = ()) -> FastAPI:
-    """The API of the model in `settings.model`.
-
-    Args:
-        dependencies: of what needs the key, if there is a key: predictions, and what the model is.
-    """
+    """The API of the model in `settings.model`; `dependencies` are those of what needs a key, if there is one."""
     service = Service(settings)
 
     @asynccontextmanager
@@ -124,12 +120,7 @@ def _add_model(app: FastAPI, service: Service, guard: Guard) -> None:
         return RedirectResponse("docs")
 
     @app.get(
-        "/model",
-        tags=["model"],
-        dependencies=guard,
-        summary="What is served",
-        response_model=dict[str, Any],
-        responses=NOT_READY,
+        "/model", tags=["model"], dependencies=guard, summary="What is served", response_model=dict, responses=NOT_READY
     )
     async def model() -> Response:
         """Contract, version, scores on held-out rows, library versions, data hash and git commit."""

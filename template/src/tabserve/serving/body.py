@@ -13,17 +13,14 @@ DISCARDED = 64 * 2**20  # bytes of a body that is too large
 
 
 class Bodies:
-    """Reads bodies of up to `largest` bytes.
-
-    Attributes:
-        room: bytes that may still be held. Only what has come is held: who announces much and sends nothing takes none.
-        reserve: bytes of it that only small bodies get, so that a few clients with large ones cannot stop all others.
-        deadlines: of bodies, as they hold their bytes until they are whole.
-    """
+    """Reads bodies of up to `largest` bytes. Only what has come is held: an announcement takes no room."""
 
     def __init__(self, largest: int, timeout: float) -> None:
-        self.largest, self.room, self.deadlines = largest, max(HELD * largest, ROOM), Deadlines(timeout)
+        self.largest = largest
+        self.room = max(HELD * largest, ROOM)  # bytes that may still be held
+        # Bytes that only small bodies get, so that a few clients with large ones cannot stop all others.
         self.reserve = int(RESERVE * self.room)
+        self.deadlines = Deadlines(timeout)  # as bodies hold their bytes until they are whole
 
     async def read(self, scope: Scope, receive: Receive) -> bytes:
         """The body of a request; its bytes count as held until they are added to `room` again.

@@ -26,13 +26,9 @@ ERROR = "tabserve.error"  # in a scope: what the route is to raise
 
 
 class FastPath:
-    """Answers `POST /predict`, and hands everything else on to `app`.
+    """Answers `POST /predict`, as `route` does otherwise, and hands everything else on to `app`.
 
-    Args:
-        api: the application.
-        key: what the header X-API-Key must hold, empty without a key.
-        route: what answers predictions otherwise.
-        guard: the functions that the route depends on: at most the one that compares the key.
+    The `key` is empty where there is none; `guard` has the function that compares it, if the route depends on one.
     """
 
     def __init__(

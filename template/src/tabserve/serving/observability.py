@@ -121,17 +121,21 @@ class Observer:
         self.model = Gauge("model_info", "1 for the model that is served.", ["version"], registry=self.registry)
 
     def begin(self, headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, float]:
-        """The id of a request whose head has arrived, and the time on the clock of `time.perf_counter`."""
-        identity = _request_id(headers)
+        """The id of a request whose head has arrived, and the time on the clock of `time.perf_counter`.
+
+        It is the caller's where that is harmless, else a new one: random for the process, and counted in it.
+        """
+        for name, value in headers:
+            if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
+                identity = value.decode()
+                break
+        else:
+            identity = f"{PROCESS}{next(REQUESTS):016x}"
         request_id.set(identity)
         return identity, time.perf_counter()
 
     def end(self, identity: str, started: float, scope: Scope, status: int, route: str) -> None:
-        """It has been answered, or left.
-
-        Args:
-            route: the path by which it is counted; there must not be many.
-        """
+        """It has been answered, or left; `route` is the path by which it is counted: there must not be many."""
         seconds = time.perf_counter() - started
         if not self.entries:
             asyncio.get_running_loop().call_later(INTERVAL, self.flush)
@@ -146,19 +150,15 @@ class Observer:
         alike: dict[tuple[str, str, int], list[float]] = defaultdict(list)
         for entry in entries:
             alike[entry.method, entry.route, entry.status].append(entry.seconds)
-        for (method, route, status), seconds in alike.items():
-            self._count(method if method in METHODS else "other", route, status, seconds)
+        for (method, path, status), seconds in alike.items():
+            self._of_request(method if method in METHODS else "other", path, status).inc(len(seconds))
+            self.latency.observe(path, seconds)
+            if path == "/predict" and status in (413, 422):
+                self.rejected.inc(len(seconds))
         lowest = log.getEffectiveLevel()
         with suppress(OSError, ValueError):  # whoever read the log is gone
             sys.stdout.write("".join([access_line(entry) for entry in entries if _level(entry) >= lowest]))
             sys.stdout.flush()
-
-    def _count(self, method: str, path: str, status: int, seconds: Sequence[float]) -> None:
-        """Count and time requests that were answered alike."""
-        self._of_request(method, path, status).inc(len(seconds))
-        self.latency.observe(path, seconds)
-        if path == "/predict" and status in (413, 422):
-            self.rejected.inc(len(seconds))
 
 
 def _level(entry: Entry) -> int:
@@ -211,11 +211,3 @@ class ObserverMiddleware:
 def _timestamp(milliseconds: int) -> str:
     """A time since the epoch in ISO 8601."""
     return dt.datetime.fromtimestamp(milliseconds / 1e3, dt.UTC).isoformat(timespec="milliseconds")
-
-
-def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The caller's `X-Request-ID` where it is harmless, else a new one: random for the process, and counted in it."""
-    for name, value in headers:
-        if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
-            return value.decode()
-    return f"{PROCESS}{next(REQUESTS):016x}"

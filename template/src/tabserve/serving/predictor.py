@@ -17,14 +17,7 @@ LARGE = 262_144  # above, a body is read in a thread; below, that would slow dow
 
 
 class Predictor:
-    """A model that is loaded and has predicted its own example, with the validators of its contract.
-
-    Args:
-        loop: the event loop that it is used from.
-
-    Raises:
-        UserError: the model file cannot be served.
-    """
+    """A model that is loaded and has predicted its own example, or `UserError` where the file cannot be served."""
 
     def __init__(self, settings: ServeSettings, observer: Observer, loop: asyncio.AbstractEventLoop) -> None:
         self.model, self.observer = models.load(settings.model, settings.threads), observer
@@ -46,10 +39,7 @@ class Predictor:
         return self.model.answers(self.model.run(self.model.encode(rows)))
 
     async def predict(self, body: bytes, alone: bool) -> bytes:
-        """The answer to a request body: one JSON object or a list of them.
-
-        Args:
-            alone: that no other request is on its way.
+        """The answer to a request body, one JSON object or a list of them; `alone` where no other is on its way.
 
         Raises:
             pydantic.ValidationError: the body is not valid JSON, or a row breaks the contract.
@@ -64,7 +54,10 @@ class Predictor:
             self.batcher.submit(self.read(body), answers, alone)
         else:
             self.slices.add(partial(self._begin, body, answers), len(body))
-        return self.content(await answers)
+        predicted = await answers
+        content = self.model.content(predicted)
+        self.observer.labels += [label for label, _ in predicted]  # in the event loop: the observer is not for threads
+        return content
 
     def _begin(self, body: bytes, answers: batching.Future) -> None:
         """Read and predict a body when it is its turn."""
@@ -79,9 +72,3 @@ class Predictor:
         if len(body) > SMALL and body.count(b",") > self.max_rows * len(self.model.contract.features):
             body = schema.trimmed(body, self.model.contract, self.max_rows)
         return self.rows.validate_json(body) if body.lstrip()[:1] == b"[" else [self.row.validator.validate_json(body)]
-
-    def content(self, answers: list[models.Answer]) -> bytes:
-        """What is sent; the rows are counted. Only in the event loop, as the observer is not for threads."""
-        content = self.model.content(answers)
-        self.observer.labels += [label for label, _ in answers]
-        return content

@@ -14,11 +14,7 @@ Work = Callable[[], None]
 
 
 class BusyError(Exception):
-    """The queue is full.
-
-    Attributes:
-        seconds: until it will be worked off.
-    """
+    """The queue is full, and will be worked off in so many seconds."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"the server is busy: try again in {math.ceil(seconds)} s")
@@ -47,10 +43,7 @@ class Turn:
 class Slices:
     """Does work in the order in which it comes, in each turn of the event loop only as much as a slice has room for.
 
-    Args:
-        cost: seconds that a byte of the work takes.
-        longest_wait: seconds of work that may wait.
-        turn: of the event loop that it is used from.
+    A byte of work costs `cost` seconds; `longest_wait` seconds of work may wait.
     """
 
     def __init__(self, cost: float, longest_wait: float, turn: Turn) -> None:
@@ -69,11 +62,7 @@ class Slices:
         return not self._waiting and time.perf_counter() - turn.began < SLICE
 
     def add(self, work: Work, size: int) -> None:
-        """Let work of so many bytes wait for its turn.
-
-        Raises:
-            BusyError: too much is waiting.
-        """
+        """Let work of so many bytes wait for its turn, or raise `BusyError` where too much waits."""
         if (wait := self._bytes * self.cost) > self.longest_wait:
             raise BusyError(wait)
         self._waiting.append((work, size))

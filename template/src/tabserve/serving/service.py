@@ -19,20 +19,14 @@ log = logging.getLogger("server")
 
 
 class Service:
-    """Predictions for one application.
-
-    Attributes:
-        predictor: the model, or None while there is none.
-        reason: why there is none.
-        requests: that are being read or predicted.
-    """
+    """Predictions for one application."""
 
     def __init__(self, settings: ServeSettings) -> None:
         self.settings, self.observer = settings, Observer()
         self.bodies, self.pacer = Bodies(settings.max_body_bytes, settings.read_timeout), RetryPacer()
         self.predictor: Predictor | None = None
-        self.reason = "the model is loading"
-        self.requests = 0
+        self.reason = "the model is loading"  # why there is no predictor
+        self.requests = 0  # that are being read or predicted
 
     async def load(self) -> None:
         """Load the model; whatever is wrong with it becomes the reason why there is none."""
@@ -53,12 +47,7 @@ class Service:
         gc.enable()  # `serve` has disabled it: what is imported and loaded stays, and looking through it takes long
 
     async def predict(self, scope: Scope, receive: Receive) -> bytes:
-        """The answer to a prediction request.
-
-        Raises:
-            HTTPException: as `Bodies.read` says, or there is no model.
-            Exception: as `Predictor.predict` says, or what should not happen.
-        """
+        """The answer to a request; raises what `Bodies.read` and `Predictor.predict` do, or 503 without a model."""
         self.requests += 1
         body = b""
         try:
