@@ -48,11 +48,7 @@ class Server:
     most: float = 0.0  # the most bytes that were seen in use
 
     def ask(self, path: str, **command: Any) -> dict[str, Any]:
-        """What the load answers to a command.
-
-        Raises:
-            UserError: the server or the load has ended.
-        """
+        """What the load answers to a command, or `UserError` where the server or the load has ended."""
         assert self.load.stdin and self.load.stdout and self.load.stderr
         line = ""
         with suppress(OSError):
@@ -87,15 +83,7 @@ class Server:
 
 @contextmanager
 def running(image: str, settings: Mapping[str, str], limits: tuple[float | None, float], port: int) -> Iterator[Server]:
-    """A server that is ready.
-
-    Args:
-        settings: its environment.
-        limits: cores, None for no limit, and bytes of memory.
-
-    Raises:
-        UserError: there is no such image, the engine refuses the container, or the server does not become ready.
-    """
+    """A server that is ready, or `UserError` where it does not start; `limits`: cores or None, and bytes of memory."""
     if (done := run("docker", "version")).returncode:
         raise UserError(f"docker does not run: {first_line(done.stderr)}")
     if run("docker", "image", "inspect", image).returncode:
@@ -169,9 +157,6 @@ def wait_until_ready(server: Server, started: float) -> None:
         time.sleep(POLL)
     why = f": {field_of(reason, 'detail')}" if reason else last_log(server.name)
     raise UserError(f"the server was not ready after {server.ready:.0f} s{why}")
-
-
-# --- what the engine says
 
 
 def engine(path: str) -> str:

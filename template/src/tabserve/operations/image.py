@@ -10,15 +10,10 @@ from tabserve.operations.manifests import SERVER, items, read
 
 # What is in the server's image besides the model: a change elsewhere, as in k8s/, needs no new image.
 INPUTS = (".dockerignore", "Dockerfile", "config.toml", "pyproject.toml", "src", "uv.lock")
-TAG = re.compile(r"(@.*|:[^:/]*)$")
 
 
 def name(model: Path) -> str:
-    """Registry, repository and tag: the commit of what is in the image, and the start of the model's digest.
-
-    Raises:
-        UserError: k8s/deployment.yaml names no image.
-    """
+    """Registry, repository and tag: the commit of what is in the image, and the start of the model's digest."""
     digest = programs.output("git", "hash-object", str(model))[:8] if model.is_file() else ""
     return f"{repository()}:{commit()}-{digest or 'without-model'}"
 
@@ -34,7 +29,7 @@ def repository() -> str:
 
 def untagged(image: str) -> str:
     """An image's name without tag and digest."""
-    return TAG.sub("", image.partition("@")[0])
+    return re.sub(r":[^:/]*$", "", image.partition("@")[0])
 
 
 def commit() -> str:
@@ -45,11 +40,7 @@ def commit() -> str:
 
 
 def version() -> str:
-    """The project's version, from pyproject.toml.
-
-    Raises:
-        UserError: there is none.
-    """
+    """The project's version, from pyproject.toml, or `UserError` where it has none."""
     try:
         return str(tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])
     except (OSError, KeyError, tomllib.TOMLDecodeError) as error:

@@ -12,11 +12,7 @@ Nodes = dict[Place, yaml.ScalarNode]
 
 
 def replaced(text: str, values: Mapping[Place, str]) -> str:
-    """The text with other values.
-
-    Raises:
-        UserError: a value is missing, or something else would change with it.
-    """
+    """The text with other values, or `UserError` where one is missing or more would change with it."""
     with suppress(yaml.YAMLError):
         nodes, after = scalars(text), text
         for place in sorted(values.keys() & nodes.keys(), key=lambda place: -nodes[place].start_mark.index):

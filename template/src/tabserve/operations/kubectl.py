@@ -9,11 +9,7 @@ from tabserve.operations.manifests import Document, read
 
 
 def kubectl(*arguments: str) -> str:
-    """What kubectl prints.
-
-    Raises:
-        UserError: it failed; with the last thing it said.
-    """
+    """What kubectl prints, or `UserError` with the last thing it said where it fails."""
     done = programs.run("kubectl", *arguments)
     if done.returncode:
         raise UserError(f"`kubectl {' '.join(arguments[:2])}` failed: {programs.last_line(done.stderr)}")
@@ -27,11 +23,7 @@ def get(namespace: str, *arguments: str) -> Document:
 
 
 def check_reachable() -> None:
-    """There is a cluster, and it lets us in.
-
-    Raises:
-        UserError: there is none, or it does not.
-    """
+    """There is a cluster, and it lets us in, or `UserError`."""
     done = programs.run("kubectl", "get", "--raw", "/version", "--request-timeout", "15s")
     if done.returncode:
         reason = programs.last_line(done.stderr)

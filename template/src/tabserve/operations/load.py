@@ -93,11 +93,7 @@ async def connect(port: int) -> Connection | None:
 
 
 class Load:
-    """Requests that are all the same, and what became of them.
-
-    Args:
-        rate: requests a second, whenever answers come; 0 sends a request on each connection as soon as it is free.
-    """
+    """Requests that are all the same, `rate` a second whenever answers come, or 0: as soon as a connection is free."""
 
     def __init__(self, port: int, request: bytes, connections: int, rate: float) -> None:
         self.port, self.request, self.connections, self.rate = port, request, connections, rate
@@ -132,17 +128,14 @@ class Load:
                 yield now
 
     async def _work(self, connection: Connection | None, times: Iterator[float]) -> None:
-        """Send a request whenever one is due, as all connections do, which take the times from the same iterator.
-
-        The latency counts from when it was due: a server that makes requests wait does not hide it.
-        """
+        """Send a request whenever one is due; all connections take the times from the same iterator."""
         for due in times:
             if (wait := due - time.perf_counter()) > 0:
                 await asyncio.sleep(wait)
             if connection is None or connection.transport.is_closing():
                 connection = await self._connect()
             status, _ = await connection.ask(self.request) if connection else (LOST, b"")
-            self.latencies.append(time.perf_counter() - due)
+            self.latencies.append(time.perf_counter() - due)  # so a server that makes requests wait does not hide it
             self.statuses[status] += 1
             if status != GOOD and not self.rate:
                 await asyncio.sleep(PAUSE)

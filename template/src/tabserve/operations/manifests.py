@@ -63,15 +63,15 @@ class Manifests:
     @property
     def pods(self) -> list[Pod]:
         """The pod templates of all documents."""
-        return [_pod(document, at(document, *TEMPLATES[document["kind"]]) or {}) for document in self.of(*TEMPLATES)]
+        found = ((each, each["kind"], at(each, *TEMPLATES[each["kind"]])) for each in self.of(*TEMPLATES))
+        return [
+            Pod(label(owner), kind, at(template, "metadata", "labels") or {}, at(template, "spec") or {})
+            for owner, kind, template in found
+        ]
 
     def selected(self, labels: Mapping[str, str]) -> list[Pod]:
         """The pods that have all these labels; none where there are no labels."""
         return [pod for pod in self.pods if labels and labels.items() <= pod.labels.items()]
-
-
-def _pod(owner: Document, template: Document) -> Pod:
-    return Pod(label(owner), owner["kind"], at(template, "metadata", "labels") or {}, template.get("spec") or {})
 
 
 def at(document: Any, *path: str) -> Any:

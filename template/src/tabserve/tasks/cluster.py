@@ -17,7 +17,6 @@ from tabserve.tasks.image import name
 KINDS = "deployments,pods,services,horizontalpodautoscalers,poddisruptionbudgets"
 SCRIPT = Path(check.__file__).with_name("cluster.sh")
 NODE_PORT = 30080
-LOG_LINES = "100"
 
 
 def check_k8s(arguments: argparse.Namespace, project: Project) -> None:
@@ -75,5 +74,5 @@ def logs(arguments: argparse.Namespace, project: Project) -> None:
     """`logs`: show the last lines of each pod's log."""
     check_reachable()
     for pod in programs.output("kubectl", *in_namespace(), "get", "pods", "--output", "name").split():
-        lines = programs.output("kubectl", *in_namespace(), "logs", pod, "--prefix", "--tail", LOG_LINES)
+        lines = programs.output("kubectl", *in_namespace(), "logs", pod, "--prefix", "--tail", "100")
         print(lines or f"{pod} has no logs yet", flush=True)

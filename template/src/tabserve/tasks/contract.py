@@ -10,7 +10,6 @@ from tabserve.errors import UserError
 from tabserve.project import Project
 from tabserve.settings import CONTRACT
 from tabserve.tables import reader
-from tabserve.tables.reader import remarks
 
 
 def contract(arguments: argparse.Namespace, project: Project) -> None:
@@ -21,7 +20,7 @@ def contract(arguments: argparse.Namespace, project: Project) -> None:
 def infer_contract(data: str | None, target: str | None, task: Task | None, replace: bool) -> Contract:
     """Infer a contract, write it where that loses nothing, and show it."""
     path, target, task = contract_source(data, target, task, replace)
-    for remark in remarks(path):
+    for remark in reader.remarks(path):
         console.warn(remark)
     inferred = inferred_contract(path, target, task)
     current = None if replace else current_contract(replace)

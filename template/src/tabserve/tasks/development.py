@@ -14,12 +14,8 @@ from tabserve.tasks.cluster import paths
 from tabserve.tasks.model_file import train_if_missing
 
 MADE = (".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", "build", "dist")
-CHECKS = {
-    "ruff check": ("ruff", "check", "."),
-    "ruff format": ("ruff", "format", "--check", "."),
-    "mypy": ("mypy",),
-}
-FIXES = {"ruff check": ("ruff", "check", "--fix", "."), "ruff format": ("ruff", "format", ".")}
+CHECKS = {"ruff check": "ruff check .", "ruff format": "ruff format --check .", "mypy": "mypy"}
+FIXES = {"ruff check": "ruff check --fix .", "ruff format": "ruff format ."}
 
 
 def setup(arguments: argparse.Namespace, project: Project) -> None:
@@ -62,10 +58,10 @@ def format(arguments: argparse.Namespace, project: Project) -> None:
     fail(failing(FIXES))
 
 
-def failing(tools: Mapping[str, tuple[str, ...]]) -> list[str]:
+def failing(tools: Mapping[str, str]) -> list[str]:
     """Run all tools; returns the names of those that fail."""
     sys.stdout.flush()
-    return [name for name, command in tools.items() if programs.code_of(sys.executable, "-m", *command)]
+    return [name for name, command in tools.items() if programs.code_of(sys.executable, "-m", *command.split())]
 
 
 def fail(failed: list[str]) -> None:
@@ -82,4 +78,3 @@ def clean(arguments: argparse.Namespace, project: Project) -> None:
         names[:] = [name for name in names if name != ".venv"]
         if "__pycache__" in names:
             shutil.rmtree(Path(folder, "__pycache__"))
-            names.remove("__pycache__")

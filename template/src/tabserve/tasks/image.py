@@ -11,8 +11,6 @@ from tabserve.operations import size as sizes
 from tabserve.project import Project
 from tabserve.tasks.model_file import train_if_missing
 
-STOP_SECONDS = 30
-
 
 def image(arguments: argparse.Namespace, project: Project) -> None:
     """`image`: build the server's image, with the model, tagged by commit and model, by version and as the latest."""
@@ -57,7 +55,7 @@ def ps(arguments: argparse.Namespace, project: Project) -> None:
 
 def stop(arguments: argparse.Namespace, project: Project) -> None:
     """`stop`: stop the container; requests in flight are finished first."""
-    programs.call("docker", "stop", "--time", str(STOP_SECONDS), project.name)
+    programs.call("docker", "stop", "--time", "30", project.name)
 
 
 def rm(arguments: argparse.Namespace, project: Project) -> None:
