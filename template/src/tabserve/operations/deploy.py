@@ -1,4 +1,4 @@
-"""Apply `k8s/` with an image, wait until the new pods serve, and say what is wrong when they do not.
+"""Apply `k8s/` with an image, wait until the new pods serve, and say why they do not.
 
 The image is pinned to its digest where this machine has pushed it, so that
 a tag that moved is a new release, and one that did not is none.
@@ -35,14 +35,14 @@ def manifests() -> list[Document]:
 
 
 def release(image: str) -> list[Document]:
-    """The manifests with this image in the server, or `UserError` where its name is not valid."""
+    """The manifests with this image; `UserError` where its name is invalid."""
     if not IMAGE.fullmatch(image):
         raise UserError(f"{image!r} is not a valid image: write IMAGE=registry/name:tag, the name in lower case")
     return [with_image(document, pinned(image)) for document in manifests()]
 
 
 def with_image(document: Document, image: str) -> Document:
-    """A Deployment with the image in its server, and as its cause; other documents as they are."""
+    """A Deployment with the image in its server and as its cause; others as they are."""
     if document.get("kind") == "Deployment":
         for server in servers_of(document):
             server["image"] = image
@@ -56,7 +56,7 @@ def servers_of(deployment: Document) -> list[Document]:
 
 
 def pinned(image: str) -> str:
-    """The image by its digest, where Docker on this machine knows it from a push or a pull; else as it is.
+    """The image by its digest, where Docker here knows it from a push or a pull; else as it is.
 
     One that was built here and not pushed is a `UserError`: the registry has none, or another one of this name.
     """
@@ -73,7 +73,7 @@ def pinned(image: str) -> str:
 
 
 def check(documents: list[Document], paths: frozenset[str]) -> None:
-    """The rules of `make check-k8s` on what kustomize has made; problems are printed, then raised as `UserError`."""
+    """The rules on what kustomize has made; prints problems before its `UserError`."""
     problems = check_k8s.problems_of(documents, paths)
     for problem in problems:
         print(f"    {problem}", file=sys.stderr)
@@ -82,7 +82,7 @@ def check(documents: list[Document], paths: frozenset[str]) -> None:
 
 
 def deploy(documents: list[Document]) -> None:
-    """Apply, wait, report; `UserError` where the cluster refuses something or the pods do not become ready."""
+    """Apply, wait, report; `UserError` where the cluster refuses it."""
     namespace, target, image = target_of(documents)
     check_reachable()
     print(f"deploy {image} to namespace {namespace}", flush=True)
@@ -93,7 +93,7 @@ def deploy(documents: list[Document]) -> None:
 
 
 def rollback(documents: list[Document]) -> None:
-    """Go back to the release before, and wait as for a new one; `UserError` where there is none."""
+    """Go back to the release before, and wait as for a new one."""
     namespace, target, _ = target_of(documents)
     check_reachable()
     print(kubectl("rollout", "undo", target, "--namespace", namespace), end="", flush=True)
@@ -102,7 +102,7 @@ def rollback(documents: list[Document]) -> None:
 
 
 def target_of(documents: list[Document]) -> tuple[str, str, str]:
-    """The namespace, the `deployment/name` and the image of the server, or `UserError` where it has no Deployment."""
+    """The server's namespace, `deployment/name` and image; `UserError` without one."""
     for document in Manifests(documents).of("Deployment"):
         if servers := servers_of(document):
             return document["metadata"]["namespace"], f"deployment/{name(document)}", servers[0]["image"]
@@ -116,7 +116,7 @@ def node_ports(documents: list[Document]) -> list[int]:
 
 
 def apply(documents: list[Document]) -> None:
-    """Hand the manifests to the cluster; `UserError` where it refuses one of them."""
+    """Hand the manifests to the cluster; `UserError` where it refuses one."""
     done = programs.run("kubectl", "apply", "--filename", "-", text=yaml.safe_dump_all(documents))
     print(done.stdout, end="", flush=True)
     if unknown := re.search(r'no matches for kind "(\w+)" in version "([^"]+)"', done.stderr):
@@ -129,7 +129,7 @@ def apply(documents: list[Document]) -> None:
 
 
 def least_pods(documents: list[Document]) -> int:
-    """How many pods the autoscaler will see to, if there is one; warns where it cannot see any use."""
+    """The fewest pods of an autoscaler; warns where it cannot see any use."""
     scalers = Manifests(documents).of("HorizontalPodAutoscaler")
     if scalers and programs.run("kubectl", "get", "--raw", METRICS).returncode:
         print(
@@ -141,7 +141,7 @@ def least_pods(documents: list[Document]) -> int:
 
 
 def wait(namespace: str, target: str, least: int) -> None:
-    """Until all pods, `least` or more, are new and ready; `UserError` after trouble, which is shown, or too long."""
+    """Until `least` pods or more are new and ready; shows trouble before its `UserError`."""
     started, troubled, shown = time.monotonic(), 0.0, ""
     try:
         while time.monotonic() - started < LONGEST_SECONDS:
@@ -165,11 +165,13 @@ def wait(namespace: str, target: str, least: int) -> None:
 
 
 def progress_of(deployment: Document, least: int = 0) -> str | None:
-    """How far a rollout to `least` pods or more is, or None when it is complete."""
-    status, wanted = deployment.get("status") or {}, max(at(deployment, "spec", "replicas") or 0, least)
+    """How far a rollout to `least` pods or more is; None when complete."""
+    status = deployment.get("status") or {}
+    wanted = max(at(deployment, "spec", "replicas") or 0, least)
     if status.get("observedGeneration", 0) < deployment["metadata"]["generation"]:
         return "waiting for the cluster to notice"
-    updated, ready = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
+    updated = status.get("updatedReplicas", 0)
+    ready = status.get("availableReplicas", 0)
     if updated < wanted:
         return f"{updated} of {wanted} pods are new"
     if status.get("replicas", 0) > updated:
@@ -195,7 +197,7 @@ def show(namespace: str, trouble: Trouble) -> None:
 
 
 def logs_of(namespace: str, pod: str, container: str) -> str:
-    """The end of a container's logs, of this run or the one before; one that starts again has neither for a moment."""
+    """The end of a container's logs, or of the run before; between runs there are none."""
     options = ("--namespace", namespace, "--container", container, "--tail", str(LOG_LINES))
     for _ in range(LOG_TRIES):
         for run_before in ("false", "true"):

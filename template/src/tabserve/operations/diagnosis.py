@@ -1,4 +1,4 @@
-"""Why pods do not become ready: from what Kubernetes says to what is wrong and how to fix it."""
+"""Why pods do not become ready: from what Kubernetes says to what is wrong."""
 
 import re
 from collections.abc import Sequence
@@ -56,15 +56,18 @@ def _of_containers(pod: Document) -> Trouble | None:
     for status in [*(found.get("initContainerStatuses") or ()), *(found.get("containerStatuses") or ())]:
         waiting = at(status, "state", "waiting") or {}
         ended = at(status, "lastState", "terminated") or at(status, "state", "terminated") or {}
-        reason, message = str(waiting.get("reason", "")), str(waiting.get("message", ""))
-        container, restarts = str(status.get("name", SERVER)), status.get("restartCount", 0)
+        reason = str(waiting.get("reason", ""))
+        message = str(waiting.get("message", ""))
+        container = str(status.get("name", SERVER))
+        restarts = status.get("restartCount", 0)
         if reason in IMAGE_REASONS:
             what = f"the image {status['image']} cannot be pulled"
             return Trouble(what, "`make image push`, or say which with IMAGE=")
         if absent := _absent(message):
             return absent
         if ended.get("reason") == "OOMKilled":
-            what, fix = "the server needs more memory than its limit", "raise memory in k8s/deployment.yaml"
+            what = "the server needs more memory than its limit"
+            fix = "raise memory in k8s/deployment.yaml"
             return Trouble(what, fix, True, container)
         if reason == "CrashLoopBackOff" or (ended and restarts > 0):
             what = "the server" if container == SERVER else f"container {container!r}"
@@ -97,7 +100,7 @@ def _unschedulable(message: str) -> tuple[str, str]:
 
 
 def _absent(message: str) -> Trouble | None:
-    """The ConfigMap or Secret that does not exist, if that is what the message says."""
+    """The ConfigMap or Secret that does not exist, by the message."""
     found = re.search(r'(configmap|secret) "([^"]+)" not found', message)
     if not found:
         return None

@@ -13,13 +13,13 @@ INPUTS = (".dockerignore", "Dockerfile", "config.toml", "pyproject.toml", "src",
 
 
 def name(model: Path) -> str:
-    """Registry, repository and tag: the commit of what is in the image, and the start of the model's digest."""
+    """Registry, repository and tag: commit and start of the model's digest."""
     digest = programs.output("git", "hash-object", str(model))[:8] if model.is_file() else ""
     return f"{repository()}:{commit()}-{digest or 'without-model'}"
 
 
 def repository() -> str:
-    """Registry and repository, as in k8s/deployment.yaml, or `UserError` where it has none."""
+    """Registry and repository, as in k8s/deployment.yaml."""
     for document in read([Path("k8s/deployment.yaml")])[0]:
         for container in items(document, "spec", "template", "spec", "containers"):
             if container.get("name") == SERVER and container.get("image"):
@@ -33,14 +33,14 @@ def untagged(image: str) -> str:
 
 
 def commit() -> str:
-    """The last commit that changed what is in the image; `uncommitted` where there is none."""
+    """The last commit that changed the image, or `uncommitted`."""
     found = programs.output("git", "log", "-1", "--format=%h", "--abbrev=12", "--", *INPUTS)
     dirty = programs.output("git", "status", "--porcelain", "--", *INPUTS)
     return f"{found}{'-dirty' if dirty else ''}" if found else "uncommitted"
 
 
 def version() -> str:
-    """The project's version, from pyproject.toml, or `UserError` where it has none."""
+    """The project's version, from pyproject.toml."""
     try:
         return str(tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])
     except (OSError, KeyError, tomllib.TOMLDecodeError) as error:

@@ -1,4 +1,4 @@
-"""Kubernetes manifests as plain data: reading them, and finding the pod templates in them."""
+"""Kubernetes manifests as plain data, and the pod templates in them."""
 
 import re
 import sys
@@ -31,7 +31,7 @@ QUANTITY = re.compile(rf"((?:\d+(?:\.\d*)?|\.\d+)(?:e\d+)?)({'|'.join(UNITS)})")
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod template, and the `Kind/name` and kind of the document that it is part of."""
+    """A pod template, and the `Kind/name` and kind of its document."""
 
     owner: str
     kind: str
@@ -46,7 +46,7 @@ class Pod:
 
 @dataclass(frozen=True)
 class Manifests:
-    """Everything that is applied together, examples of what else the cluster may hold, and the application's paths."""
+    """What is applied together, examples of what else there is, and the application's paths."""
 
     documents: list[Document]
     examples: list[Document] = field(default_factory=list)
@@ -84,13 +84,13 @@ def at(document: Any, *path: str) -> Any:
 
 
 def items(document: Any, *path: str) -> list[Document]:
-    """The mappings in the list under a path of keys; none where there is no list."""
+    """The mappings in the list under a path of keys."""
     found = at(document, *path)
     return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 
 
 def mappings(value: Any, key: str = "") -> Iterator[tuple[str, Document]]:
-    """Each mapping in a document, however deep, with its key or that of its list."""
+    """Each mapping in a document, with its key or that of its list."""
     if isinstance(value, dict):
         yield key, value
         for inner, held in value.items():
@@ -124,7 +124,7 @@ def quantity(value: Any) -> float | None:
 
 
 def settings_of(manifests: Manifests, container: Mapping[str, Any]) -> dict[str, str]:
-    """The variables that a container gets from ConfigMaps, overridden by its own."""
+    """The variables of a container; its own override those of ConfigMaps."""
     maps = manifests.named("ConfigMap")
     names = [at(item, "configMapRef", "name") for item in items(container, "envFrom")]
     found = {key: value for each in names if each in maps for key, value in (maps[each].get("data") or {}).items()}
@@ -132,7 +132,7 @@ def settings_of(manifests: Manifests, container: Mapping[str, Any]) -> dict[str,
 
 
 def read(paths: Iterable[Path], lists: bool = False) -> tuple[list[Document], list[str]]:
-    """The documents of YAML files, and the problems with the files; JSON patches are `lists`."""
+    """The documents of YAML files, and the problems; JSON patches are `lists`."""
     documents: list[Document] = []
     problems: list[str] = []
     for path in paths:
@@ -150,7 +150,7 @@ def read(paths: Iterable[Path], lists: bool = False) -> tuple[list[Document], li
 
 
 class StrictLoader(yaml.SafeLoader):
-    """Refuses a key that occurs twice in a mapping, as YAML does; in PyYAML the last one wins."""
+    """Refuses a key that occurs twice, as YAML does; in PyYAML the last wins."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """The mapping."""

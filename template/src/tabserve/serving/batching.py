@@ -45,7 +45,7 @@ class Cost(NamedTuple):
 
 
 def measure(predict: Predict, row: Row) -> Cost:
-    """The cost of a model's inference, with encoding and formatting, from the quickest of a few runs."""
+    """The cost of inference with encoding and formatting, the least of a few runs."""
     predict([row])
     one = quickest(lambda: predict([row]))
     rows = 32 if one < BATCH / 2 else 2
@@ -64,7 +64,7 @@ def quickest(work: Callable[[], Any]) -> float:
 
 
 class Batcher:
-    """Predicts for many requests at once; at most `longest_wait` seconds of work are queued."""
+    """Predicts for many requests at once; up to `longest_wait` seconds are queued."""
 
     def __init__(self, predict: Predict, cost: Cost, longest_wait: float, turn: Turn) -> None:
         self.predict, self.cost = predict, cost
@@ -81,9 +81,9 @@ class Batcher:
         self._thread = ThreadPoolExecutor(1, "inference")
 
     def submit(self, rows: list[Row], answers: Future, alone: bool = False) -> None:
-        """Queue rows that were validated, or raise `BusyError`; `answers` gets their answers, or what went wrong.
+        """Queue validated rows for `answers`, or raise `BusyError`.
 
-        Where it is `alone`, no other request is on its way, and it need not wait for the end of the turn.
+        One that is `alone`, with no other on its way, does not wait for the turn's end.
         """
         if len(rows) > self.most_in_turn:
             self._check_queue(self._slow_rows)
@@ -101,7 +101,7 @@ class Batcher:
                 self._turn.begin()
 
     def _predict_quick(self) -> None:
-        """Predict for what arrived in the last turn of the event loop, or as much of it as a turn can take."""
+        """Predict for what arrived in the last turn, as much as a turn can take."""
         if not self._quick:
             return
         batch = self._take(self._quick, self.most_in_turn)
@@ -111,7 +111,7 @@ class Batcher:
         _settle(batch, partial(self._predicted, batch))
 
     def check(self) -> None:
-        """Refuse a request before it is read, where each waits for the thread and `BusyError` is certain."""
+        """Raise `BusyError` before a request is read, where all wait for the thread."""
         if not self.most_in_turn:
             self._check_queue(self._slow_rows)
 
@@ -132,7 +132,7 @@ class Batcher:
         return self.predict(batch[0][0] if len(batch) == 1 else [row for rows, _ in batch for row in rows])
 
     def _take(self, queue: deque[Request], most: int) -> list[Request]:
-        """The first request, and those after it as long as all together have no more rows than this."""
+        """The first request, and those after it up to so many rows in all."""
         batch = [queue.popleft()]
         count = len(batch[0][0])
         while queue and (count := count + len(queue[0][0])) <= most:
@@ -141,7 +141,7 @@ class Batcher:
 
 
 def _settle(batch: list[Request], predicted: Callable[[], list[Answer]]) -> None:
-    """Give each request its own answers, or all what went wrong; one that was given up is done already."""
+    """Give each request its answers, or all the error; one given up is done already."""
     try:
         answers, start = predicted(), 0
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Request bodies: none larger than a limit, and all that are held at once no larger than a few of the largest."""
+"""Request bodies: each up to a limit, and all that are held up to a few of the largest."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ DISCARDED = 64 * 2**20  # bytes of a body that is too large
 
 
 class Bodies:
-    """Reads bodies of up to `largest` bytes. Only what has come is held: an announcement takes no room."""
+    """Reads bodies; what is announced and has not come takes no room."""
 
     def __init__(self, largest: int, timeout: float) -> None:
         self.largest = largest
@@ -80,7 +80,7 @@ def _announced(scope: Scope) -> int:
 
 
 async def _refuse(scope: Scope, receive: Receive, more: bool, largest: int) -> None:
-    """Raise an error, after most of what comes was read; a client that waits for 100 Continue gets it at once."""
+    """Raise an error, after most was read; who waits for 100 Continue gets it at once."""
     size, expects = 0, any(name == b"expect" for name, _ in scope["headers"])
     while more and not expects and size < DISCARDED:
         part, more = _part(await receive())
@@ -89,5 +89,5 @@ async def _refuse(scope: Scope, receive: Receive, more: bool, largest: int) -> N
 
 
 def problem(kind: str, message: str) -> dict[str, Any]:
-    """What is wrong with a body as a whole, in the format of FastAPI's 422 response."""
+    """What is wrong with a body as a whole, as in FastAPI's 422 response."""
     return {"type": kind, "loc": ["body"], "msg": message}

@@ -13,14 +13,15 @@ from tabserve.serving.observability import Observer
 from tabserve.settings import ServeSettings
 
 SMALL = 16_384  # bytes of a body that is read as soon as it has arrived
-LARGE = 262_144  # above, a body is read in a thread; below, that would slow down all that the event loop does
+LARGE = 262_144  # above, a body is read in a thread; below, that would slow the event loop down
 
 
 class Predictor:
-    """A model that is loaded and has predicted its own example, or `UserError` where the file cannot be served."""
+    """A model that has predicted its own example; `UserError` where it cannot."""
 
     def __init__(self, settings: ServeSettings, observer: Observer, loop: asyncio.AbstractEventLoop) -> None:
-        self.model, self.observer = models.load(settings.model, settings.threads), observer
+        self.model = models.load(settings.model, settings.threads)
+        self.observer = observer
         self.max_rows = settings.max_rows
         self.row = schema.row_adapter(self.model.contract)
         self.rows = schema.rows_adapter(self.model.contract, settings.max_rows)
@@ -30,7 +31,8 @@ class Predictor:
             self.model.content(self._answers([example]))
         except (KeyError, IndexError, ValueError, OverflowError):  # ValidationError is a ValueError
             raise UserError(f"{settings.model} refuses its own example: train it again") from None
-        turn, cost = scheduling.Turn(loop), batching.measure(self._answers, example)
+        turn = scheduling.Turn(loop)
+        cost = batching.measure(self._answers, example)
         per_byte = batching.quickest(lambda: self.row.validate_json(text)) / len(text)
         self.slices = scheduling.Slices(per_byte, settings.longest_wait, turn)
         self.batcher = batching.Batcher(self._answers, cost, settings.longest_wait, turn)
@@ -39,7 +41,7 @@ class Predictor:
         return self.model.answers(self.model.run(self.model.encode(rows)))
 
     async def predict(self, body: bytes, alone: bool) -> bytes:
-        """The answer to a request body, one JSON object or a list of them; `alone` where no other is on its way.
+        """The answer to a body, an object or a list; `alone`: no other is on its way.
 
         Raises:
             pydantic.ValidationError: the body is not valid JSON, or a row breaks the contract.
@@ -56,7 +58,8 @@ class Predictor:
             self.slices.add(partial(self._begin, body, answers), len(body))
         predicted = await answers
         content = self.model.content(predicted)
-        self.observer.labels += [label for label, _ in predicted]  # in the event loop: the observer is not for threads
+        # In the event loop: the observer is not for threads.
+        self.observer.labels += [label for label, _ in predicted]
         return content
 
     def _begin(self, body: bytes, answers: batching.Future) -> None:

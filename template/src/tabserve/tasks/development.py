@@ -19,13 +19,13 @@ FIXES = {"ruff check": "ruff check --fix .", "ruff format": "ruff format ."}
 
 
 def setup(arguments: argparse.Namespace, project: Project) -> None:
-    """`setup`: a git repository where there is none; `uv run` has made the environment."""
+    """`setup`: a git repository where there is none."""
     if not Path(".git").exists() and not programs.output("git", "rev-parse", "--git-dir"):
         programs.call("git", "init", "--quiet", "--initial-branch", "main")
 
 
 def hooks(arguments: argparse.Namespace, project: Project) -> None:
-    """`hooks`: let git run `lint` before each commit and `test` before each push."""
+    """`hooks`: `lint` before each commit and `test` before each push."""
     programs.path_of("uv")  # the hooks call it
     programs.call(sys.executable, "-m", "pre_commit", "install")
 
@@ -54,7 +54,7 @@ def lint(arguments: argparse.Namespace, project: Project) -> None:
 
 
 def format(arguments: argparse.Namespace, project: Project) -> None:
-    """`format`: apply automatic fixes and format; what is left to do by hand fails at the end."""
+    """`format`: apply fixes and format; fails where something is left to do."""
     fail(failing(FIXES))
 
 
