@@ -54,7 +54,7 @@ def test_held_out_rows_get_the_predictions_of_the_pipeline(deployed: Deployed) -
 def test_a_new_image_replaces_the_old_one_without_a_failed_request(deployed: Deployed) -> None:
     settled(deployed)
     before = deployed.images()
-    source = deployed.project / "src/tabserve/serving/health.py"
+    source = deployed.project / "src/tabserve/errors.py"
     source.write_text(source.read_text() + "\n# a release\n")
     tag = deployed.commit("A release")
     task(deployed.project, "image")

@@ -82,7 +82,7 @@ def image(project: Path, commit: str) -> str:
 def edited(project: Path, image: str, tmp_path: Path) -> Path:
     """A copy with an edit of a source file that no build has seen; the edit holds the folder's name."""
     folder = duplicate(project, tmp_path, f"edited-{uuid.uuid4().hex}")
-    with (folder / "src/tabserve/serving/health.py").open("a", encoding="utf-8") as file:
+    with (folder / "src/tabserve/errors.py").open("a", encoding="utf-8") as file:
         file.write(f"\nEDITED = {folder.name!r}\n")
     return folder
 

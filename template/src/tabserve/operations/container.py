@@ -48,11 +48,7 @@ class Server:
     most: float = 0.0  # the most bytes that were seen in use
 
     def ask(self, path: str, **command: Any) -> dict[str, Any]:
-        """What the load answers to a command.
-
-        Raises:
-            UserError: the server or the load has ended.
-        """
+        """What the load answers; `UserError` where it or the server has ended."""
         assert self.load.stdin and self.load.stdout and self.load.stderr
         line = ""
         with suppress(OSError):
@@ -70,14 +66,15 @@ class Server:
         state = json.loads(done.stdout)[0]["State"] if not done.returncode else {}
         if state.get("Running"):
             return
-        code, log = state.get("ExitCode", "unknown"), last_log(self.name)
+        code = state.get("ExitCode", "unknown")
+        log = last_log(self.name)
         if state.get("OOMKilled") or code == 137:
             enough = f"{memory_text(self.memory)} of memory are not enough; give it more with ARGS='--memory ...'"
             raise UserError(f"the server was killed: {enough}{log}")
         raise UserError(f"the server ended with code {code}{log}")
 
     def use(self) -> Use:
-        """What it has used up to now, or `UserError` where the engine does not tell."""
+        """What it has used up to now; `UserError` where the engine does not tell."""
         answer = engine(f"/containers/{self.name}/stats?stream=false&one-shot=true")
         try:
             return use_of(json.loads(answer))
@@ -87,15 +84,7 @@ class Server:
 
 @contextmanager
 def running(image: str, settings: Mapping[str, str], limits: tuple[float | None, float], port: int) -> Iterator[Server]:
-    """A server that is ready.
-
-    Args:
-        settings: its environment.
-        limits: cores, None for no limit, and bytes of memory.
-
-    Raises:
-        UserError: there is no such image, the engine refuses the container, or the server does not become ready.
-    """
+    """A server that is ready, or `UserError`; `limits` are cores or None, and bytes of memory."""
     if (done := run("docker", "version")).returncode:
         raise UserError(f"docker does not run: {first_line(done.stderr)}")
     if run("docker", "image", "inspect", image).returncode:
@@ -117,14 +106,14 @@ def running(image: str, settings: Mapping[str, str], limits: tuple[float | None,
 
 
 def limit_options(cpu: float | None, memory: float) -> list[str]:
-    """The options of `docker run` for limits; there is no swap, as in a cluster."""
+    """The options of `docker run` for limits; no swap, as in a cluster."""
     size = str(round(memory))
     return [*(("--cpus", f"{cpu:g}") if cpu else ()), "--memory", size, "--memory-swap", size]
 
 
 @contextmanager
 def beside(name: str, image: str) -> Iterator[subprocess.Popen[str]]:
-    """`load.py` in a container with the network of the server, and with the Python of its image."""
+    """`load.py` in a container, with the server's network and Python."""
     command = ["docker", "run", "--rm", "--interactive", *LONE, "--name", f"{name}-load", "--log-driver", "none"]
     command += ["--network", f"container:{name}", "--entrypoint", "python", image, "-c", LOAD.read_text("utf-8")]
     streams: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
@@ -156,7 +145,7 @@ def watched(server: Server) -> Iterator[None]:
 
 
 def wait_until_ready(server: Server, started: float) -> None:
-    """Until `/readyz` answers 200, or `UserError` with the reason that the server gives."""
+    """Until `/readyz` answers 200; `UserError` with the server's reason."""
     reason = ""
     while time.monotonic() < started + READY_SECONDS:
         answer = server.ask("/readyz")
@@ -171,11 +160,8 @@ def wait_until_ready(server: Server, started: float) -> None:
     raise UserError(f"the server was not ready after {server.ready:.0f} s{why}")
 
 
-# --- what the engine says
-
-
 def engine(path: str) -> str:
-    """What the engine's API answers, wherever the engine is; it closes a connection of HTTP/1.0 after the answer."""
+    """What the engine's API answers; HTTP/1.0 closes after the answer."""
     command = [path_of("docker"), "system", "dial-stdio"]
     with subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin and process.stdout
@@ -188,7 +174,8 @@ def use_of(document: Mapping[str, Any]) -> Use:
 
     Memory is what Kubernetes counts: without pages of files that were not used lately.
     """
-    throttling, memory = at(document, "cpu_stats", "throttling_data") or {}, document.get("memory_stats") or {}
+    throttling = at(document, "cpu_stats", "throttling_data") or {}
+    memory = document.get("memory_stats") or {}
     kept = memory.get("stats") or {}
     reclaimable = kept.get("total_inactive_file", kept.get("inactive_file", 0))
     seconds = (at(document, "cpu_stats", "cpu_usage", "total_usage") or 0) / 1e9

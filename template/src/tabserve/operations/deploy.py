@@ -1,6 +1,4 @@
-"""Apply `k8s/` with an image, wait until the new pods serve, and say what is wrong when they do not.
-
-    make deploy [IMAGE=registry/name:tag]
+"""Apply `k8s/` with an image, wait until the new pods serve, and say why they do not.
 
 The image is pinned to its digest where this machine has pushed it, so that
 a tag that moved is a new release, and one that did not is none.
@@ -19,7 +17,7 @@ from tabserve.operations import check as check_k8s
 from tabserve.operations import programs
 from tabserve.operations.diagnosis import Trouble, trouble_of
 from tabserve.operations.kubectl import check_reachable, get, kubectl
-from tabserve.operations.manifests import SERVER, Document, at, items, name
+from tabserve.operations.manifests import SERVER, Document, Manifests, at, items, name
 from tabserve.operations.pod_rules import IMAGE
 
 POLL_SECONDS = 1.0
@@ -31,27 +29,20 @@ METRICS = "/apis/metrics.k8s.io/v1beta1"
 REVISION, HASH = "deployment.kubernetes.io/revision", ("metadata", "labels", "pod-template-hash")
 
 
-# --- what to apply
-
-
 def manifests() -> list[Document]:
     """What kustomize makes of `k8s/`."""
     return [document for document in yaml.safe_load_all(kubectl("kustomize", "k8s")) if document]
 
 
 def release(image: str) -> list[Document]:
-    """The manifests with this image in the server.
-
-    Raises:
-        UserError: the image's name is not valid, or it was built here and not pushed.
-    """
+    """The manifests with this image; `UserError` where its name is invalid."""
     if not IMAGE.fullmatch(image):
         raise UserError(f"{image!r} is not a valid image: write IMAGE=registry/name:tag, the name in lower case")
     return [with_image(document, pinned(image)) for document in manifests()]
 
 
 def with_image(document: Document, image: str) -> Document:
-    """A Deployment with the image in its server, and as its cause; other documents as they are."""
+    """A Deployment with the image in its server and as its cause; others as they are."""
     if document.get("kind") == "Deployment":
         for server in servers_of(document):
             server["image"] = image
@@ -65,7 +56,7 @@ def servers_of(deployment: Document) -> list[Document]:
 
 
 def pinned(image: str) -> str:
-    """The image by its digest, where Docker on this machine knows it from a push or a pull; else as it is.
+    """The image by its digest, where Docker here knows it from a push or a pull; else as it is.
 
     One that was built here and not pushed is a `UserError`: the registry has none, or another one of this name.
     """
@@ -82,11 +73,7 @@ def pinned(image: str) -> str:
 
 
 def check(documents: list[Document], paths: frozenset[str]) -> None:
-    """The rules of `make check-k8s`, on what kustomize has made of the files, components and all.
-
-    Raises:
-        UserError: there are problems; they are printed before.
-    """
+    """The rules on what kustomize has made; prints problems before its `UserError`."""
     problems = check_k8s.problems_of(documents, paths)
     for problem in problems:
         print(f"    {problem}", file=sys.stderr)
@@ -94,15 +81,8 @@ def check(documents: list[Document], paths: frozenset[str]) -> None:
         raise UserError(f"{len(problems)} problems in what kustomize makes of k8s/, see above; nothing is applied")
 
 
-# --- applying and waiting
-
-
 def deploy(documents: list[Document]) -> None:
-    """Apply, wait, report.
-
-    Raises:
-        UserError: there is no cluster, it refuses something, or the pods do not become ready.
-    """
+    """Apply, wait, report; `UserError` where the cluster refuses it."""
     namespace, target, image = target_of(documents)
     check_reachable()
     print(f"deploy {image} to namespace {namespace}", flush=True)
@@ -113,11 +93,7 @@ def deploy(documents: list[Document]) -> None:
 
 
 def rollback(documents: list[Document]) -> None:
-    """Go back to the release before, and wait as for a new one.
-
-    Raises:
-        UserError: there is none, there is no cluster, or its pods do not become ready.
-    """
+    """Go back to the release before, and wait as for a new one."""
     namespace, target, _ = target_of(documents)
     check_reachable()
     print(kubectl("rollout", "undo", target, "--namespace", namespace), end="", flush=True)
@@ -126,21 +102,21 @@ def rollback(documents: list[Document]) -> None:
 
 
 def target_of(documents: list[Document]) -> tuple[str, str, str]:
-    """The namespace, the `deployment/name` and the image of the server, or `UserError` where it has no Deployment."""
-    for document in documents:
-        if document.get("kind") == "Deployment" and (servers := servers_of(document)):
+    """The server's namespace, `deployment/name` and image; `UserError` without one."""
+    for document in Manifests(documents).of("Deployment"):
+        if servers := servers_of(document):
             return document["metadata"]["namespace"], f"deployment/{name(document)}", servers[0]["image"]
     raise UserError(f"k8s: there is no Deployment with a container {SERVER!r}")
 
 
 def node_ports(documents: list[Document]) -> list[int]:
     """The node ports of the services."""
-    services = [document for document in documents if document.get("kind") == "Service"]
-    return [port["nodePort"] for each in services for port in items(each, "spec", "ports") if "nodePort" in port]
+    ports = (port for each in Manifests(documents).of("Service") for port in items(each, "spec", "ports"))
+    return [port["nodePort"] for port in ports if "nodePort" in port]
 
 
 def apply(documents: list[Document]) -> None:
-    """Hand the manifests to the cluster; `UserError` where it refuses one of them."""
+    """Hand the manifests to the cluster; `UserError` where it refuses one."""
     done = programs.run("kubectl", "apply", "--filename", "-", text=yaml.safe_dump_all(documents))
     print(done.stdout, end="", flush=True)
     if unknown := re.search(r'no matches for kind "(\w+)" in version "([^"]+)"', done.stderr):
@@ -153,8 +129,8 @@ def apply(documents: list[Document]) -> None:
 
 
 def least_pods(documents: list[Document]) -> int:
-    """How many pods the autoscaler will see to, if there is one; warns where it cannot see any use."""
-    scalers = [document for document in documents if document.get("kind") == "HorizontalPodAutoscaler"]
+    """The fewest pods of an autoscaler; warns where it cannot see any use."""
+    scalers = Manifests(documents).of("HorizontalPodAutoscaler")
     if scalers and programs.run("kubectl", "get", "--raw", METRICS).returncode:
         print(
             "warning: this cluster has no metrics-server, so k8s/autoscale.yaml cannot see any use and the number of "
@@ -165,18 +141,12 @@ def least_pods(documents: list[Document]) -> int:
 
 
 def wait(namespace: str, target: str, least: int) -> None:
-    """Until all pods, `least` or more, are new and ready.
-
-    Raises:
-        UserError: one has been in trouble for a while, or it takes too long; its events and logs were shown before.
-        KeyboardInterrupt: a person interrupted it.
-    """
+    """Until `least` pods or more are new and ready; shows trouble before its `UserError`."""
     started, troubled, shown = time.monotonic(), 0.0, ""
     try:
         while time.monotonic() - started < LONGEST_SECONDS:
             deployment = get(namespace, target)
-            progress = progress_of(deployment, least)
-            if progress is None:
+            if (progress := progress_of(deployment, least)) is None:
                 return
             if progress != shown:
                 print(f"    {progress}", flush=True)
@@ -195,11 +165,13 @@ def wait(namespace: str, target: str, least: int) -> None:
 
 
 def progress_of(deployment: Document, least: int = 0) -> str | None:
-    """How far a rollout to `least` pods or more is, or None when it is complete."""
-    status, wanted = deployment.get("status") or {}, max(at(deployment, "spec", "replicas") or 0, least)
+    """How far a rollout to `least` pods or more is; None when complete."""
+    status = deployment.get("status") or {}
+    wanted = max(at(deployment, "spec", "replicas") or 0, least)
     if status.get("observedGeneration", 0) < deployment["metadata"]["generation"]:
         return "waiting for the cluster to notice"
-    updated, ready = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
+    updated = status.get("updatedReplicas", 0)
+    ready = status.get("availableReplicas", 0)
     if updated < wanted:
         return f"{updated} of {wanted} pods are new"
     if status.get("replicas", 0) > updated:
@@ -225,10 +197,7 @@ def show(namespace: str, trouble: Trouble) -> None:
 
 
 def logs_of(namespace: str, pod: str, container: str) -> str:
-    """The end of a container's logs, of this run or else of the one before.
-
-    A container that starts again has neither for a moment.
-    """
+    """The end of a container's logs, or of the run before; between runs there are none."""
     options = ("--namespace", namespace, "--container", container, "--tail", str(LOG_LINES))
     for _ in range(LOG_TRIES):
         for run_before in ("false", "true"):

@@ -1,4 +1,4 @@
-"""Why pods do not become ready: from what Kubernetes says to what is wrong and how to fix it."""
+"""Why pods do not become ready: from what Kubernetes says to what is wrong."""
 
 import re
 from collections.abc import Sequence
@@ -7,7 +7,10 @@ from dataclasses import dataclass, replace
 from tabserve.operations.manifests import SERVER, Document, at, items, name
 
 IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
-ABSENT = re.compile(r'(configmap|secret) "([^"]+)" not found')
+ABSENT = {
+    "configmap": ("ConfigMap", "list its file in k8s/kustomization.yaml, or apply it"),
+    "secret": ("Secret", "make it as k8s/secret.example.yaml says, or mark it optional"),
+}
 SHOWN_EVENTS = 5
 
 
@@ -25,7 +28,8 @@ class Trouble:
 
 def trouble_of(deployment: Document, pods: Sequence[Document], events: Sequence[Document]) -> Trouble | None:
     """The first thing that keeps the new pods from serving, if there is one."""
-    waiting = [pod for pod in pods if not _ready(pod)]
+    ready = {"type": "Ready", "status": "True"}.items()
+    waiting = [pod for pod in pods if not any(ready <= each.items() for each in items(pod, "status", "conditions"))]
     for pod in waiting:
         said = _messages(events, name(pod))
         if found := _of_containers(pod) or _of_start(pod, said):
@@ -52,22 +56,23 @@ def _of_containers(pod: Document) -> Trouble | None:
     for status in [*(found.get("initContainerStatuses") or ()), *(found.get("containerStatuses") or ())]:
         waiting = at(status, "state", "waiting") or {}
         ended = at(status, "lastState", "terminated") or at(status, "state", "terminated") or {}
-        reason, message = str(waiting.get("reason", "")), str(waiting.get("message", ""))
-        container, restarts = str(status.get("name", SERVER)), status.get("restartCount", 0)
+        reason = str(waiting.get("reason", ""))
+        message = str(waiting.get("message", ""))
+        container = str(status.get("name", SERVER))
+        restarts = status.get("restartCount", 0)
         if reason in IMAGE_REASONS:
-            return Trouble(
-                f"the image {status['image']} cannot be pulled", "`make image push`, or say which with IMAGE="
-            )
+            what = f"the image {status['image']} cannot be pulled"
+            return Trouble(what, "`make image push`, or say which with IMAGE=")
         if absent := _absent(message):
             return absent
         if ended.get("reason") == "OOMKilled":
-            what, fix = "the server needs more memory than its limit", "raise memory in k8s/deployment.yaml"
+            what = "the server needs more memory than its limit"
+            fix = "raise memory in k8s/deployment.yaml"
             return Trouble(what, fix, True, container)
         if reason == "CrashLoopBackOff" or (ended and restarts > 0):
             what = "the server" if container == SERVER else f"container {container!r}"
-            return Trouble(
-                f"{what} ends with code {ended.get('exitCode')}", "see its logs above", restarts > 1, container
-            )
+            what += f" ends with code {ended.get('exitCode')}"
+            return Trouble(what, "see its logs above", restarts > 1, container)
         if reason == "CreateContainerConfigError":
             return Trouble(f"the container cannot be made: {message}", "fix k8s/deployment.yaml")
     return None
@@ -95,23 +100,15 @@ def _unschedulable(message: str) -> tuple[str, str]:
 
 
 def _absent(message: str) -> Trouble | None:
-    """The ConfigMap or Secret that does not exist, if that is what the message says."""
-    found = ABSENT.search(message)
+    """The ConfigMap or Secret that does not exist, by the message."""
+    found = re.search(r'(configmap|secret) "([^"]+)" not found', message)
     if not found:
         return None
-    if found[1] == "secret":
-        fix = "make it as k8s/secret.example.yaml says, or mark it optional"
-        return Trouble(f"there is no Secret {found[2]!r}", fix, final=True)
-    fix = "list its file in k8s/kustomization.yaml, or apply it"
-    return Trouble(f"there is no ConfigMap {found[2]!r}", fix, final=True)
+    kind, fix = ABSENT[found[1]]
+    return Trouble(f"there is no {kind} {found[2]!r}", fix, final=True)
 
 
 def _messages(events: Sequence[Document], pod: str) -> tuple[str, ...]:
     """What Kubernetes said about a pod, each message once."""
     messages = (event.get("message") for event in events if at(event, "involvedObject", "name") == pod)
     return tuple(dict.fromkeys(str(message) for message in messages if message))
-
-
-def _ready(pod: Document) -> bool:
-    conditions = items(pod, "status", "conditions")
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)

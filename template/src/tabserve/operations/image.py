@@ -10,21 +10,16 @@ from tabserve.operations.manifests import SERVER, items, read
 
 # What is in the server's image besides the model: a change elsewhere, as in k8s/, needs no new image.
 INPUTS = (".dockerignore", "Dockerfile", "config.toml", "pyproject.toml", "src", "uv.lock")
-TAG = re.compile(r"(@.*|:[^:/]*)$")
 
 
 def name(model: Path) -> str:
-    """Registry, repository and tag: the commit of what is in the image, and the start of the model's digest.
-
-    Raises:
-        UserError: k8s/deployment.yaml names no image.
-    """
+    """Registry, repository and tag: commit and start of the model's digest."""
     digest = programs.output("git", "hash-object", str(model))[:8] if model.is_file() else ""
     return f"{repository()}:{commit()}-{digest or 'without-model'}"
 
 
 def repository() -> str:
-    """Registry and repository, as in k8s/deployment.yaml, or `UserError` where it has none."""
+    """Registry and repository, as in k8s/deployment.yaml."""
     for document in read([Path("k8s/deployment.yaml")])[0]:
         for container in items(document, "spec", "template", "spec", "containers"):
             if container.get("name") == SERVER and container.get("image"):
@@ -34,22 +29,18 @@ def repository() -> str:
 
 def untagged(image: str) -> str:
     """An image's name without tag and digest."""
-    return TAG.sub("", image.partition("@")[0])
+    return re.sub(r":[^:/]*$", "", image.partition("@")[0])
 
 
 def commit() -> str:
-    """The last commit that changed what is in the image; `uncommitted` where there is none."""
+    """The last commit that changed the image, or `uncommitted`."""
     found = programs.output("git", "log", "-1", "--format=%h", "--abbrev=12", "--", *INPUTS)
     dirty = programs.output("git", "status", "--porcelain", "--", *INPUTS)
     return f"{found}{'-dirty' if dirty else ''}" if found else "uncommitted"
 
 
 def version() -> str:
-    """The project's version, from pyproject.toml.
-
-    Raises:
-        UserError: there is none.
-    """
+    """The project's version, from pyproject.toml."""
     try:
         return str(tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])
     except (OSError, KeyError, tomllib.TOMLDecodeError) as error:

@@ -1,4 +1,4 @@
-"""Values of a YAML file, changed in place: comments, types, line ends and layout stay as they are."""
+"""Values of a YAML file, changed in place: comments, types and layout stay as they are."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -12,15 +12,12 @@ Nodes = dict[Place, yaml.ScalarNode]
 
 
 def replaced(text: str, values: Mapping[Place, str]) -> str:
-    """The text with other values.
-
-    Raises:
-        UserError: a value is missing, or something else would change with it.
-    """
+    """The text with other values; `UserError` where one is missing or more would change."""
     with suppress(yaml.YAMLError):
         nodes, after = scalars(text), text
         for place in sorted(values.keys() & nodes.keys(), key=lambda place: -nodes[place].start_mark.index):
-            start, end = nodes[place].start_mark.index, nodes[place].end_mark.index
+            start = nodes[place].start_mark.index
+            end = nodes[place].end_mark.index
             quote = text[start] if text[start] in "'\"" else _quote(nodes[place], values[place])
             after = f"{after[:start]}{quote}{values[place]}{quote}{after[end:]}"
         wanted = {**{place: node.value for place, node in nodes.items()}, **values}
@@ -37,7 +34,7 @@ def scalars(text: str) -> Nodes:
 
 
 def _quote(before: yaml.ScalarNode, after: str) -> str:
-    """Quotes where the value was text and would be a number without them: `250m` becomes `"1"`."""
+    """Quotes where text would turn into a number: `250m` becomes `"1"`."""
     return '"' if before.tag == "tag:yaml.org,2002:str" and not isinstance(yaml.safe_load(after), str) else ""
 
 

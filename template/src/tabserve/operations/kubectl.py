@@ -9,11 +9,7 @@ from tabserve.operations.manifests import Document, read
 
 
 def kubectl(*arguments: str) -> str:
-    """What kubectl prints.
-
-    Raises:
-        UserError: it failed; with the last thing it said.
-    """
+    """What kubectl prints; `UserError` with the last thing it said."""
     done = programs.run("kubectl", *arguments)
     if done.returncode:
         raise UserError(f"`kubectl {' '.join(arguments[:2])}` failed: {programs.last_line(done.stderr)}")
@@ -27,11 +23,7 @@ def get(namespace: str, *arguments: str) -> Document:
 
 
 def check_reachable() -> None:
-    """There is a cluster, and it lets us in.
-
-    Raises:
-        UserError: there is none, or it does not.
-    """
+    """There is a cluster, and it lets us in, or `UserError`."""
     done = programs.run("kubectl", "get", "--raw", "/version", "--request-timeout", "15s")
     if done.returncode:
         reason = programs.last_line(done.stderr)
@@ -39,7 +31,7 @@ def check_reachable() -> None:
 
 
 def in_namespace() -> tuple[str, ...]:
-    """The option that names the project's namespace, as in k8s/kustomization.yaml; none where there is none."""
+    """The option that names the namespace of k8s/kustomization.yaml, if there is one."""
     documents, _ = read([Path("k8s/kustomization.yaml")])
     found = next((document["namespace"] for document in documents if document.get("namespace")), None)
     return ("--namespace", str(found)) if found else ()

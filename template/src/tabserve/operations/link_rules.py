@@ -19,7 +19,7 @@ NODE_PORTS = range(30_000, 32_768)
 
 
 def names(manifests: Manifests) -> Iterator[str]:
-    """Names are valid and unique, and no file that is applied has the values of a Secret."""
+    """Names are valid and unique, and no values of a Secret are in git."""
     for document in manifests.documents:
         parts = [name(document)] if document["kind"] in UNDOTTED else name(document).split(".")
         if not all(map(NAME.fullmatch, parts)) and "rbac" not in document["apiVersion"]:
@@ -30,7 +30,7 @@ def names(manifests: Manifests) -> Iterator[str]:
 
 
 def namespaces(manifests: Manifests) -> Iterator[str]:
-    """There is one namespace, it admits restricted pods only, and no document is in another one."""
+    """There is one namespace, for restricted pods only, and all is in it."""
     found = manifests.of("Namespace")
     if len(found) != 1:
         yield f"there must be one Namespace, not {len(found)}"
@@ -43,7 +43,7 @@ def namespaces(manifests: Manifests) -> Iterator[str]:
 
 
 def selectors(manifests: Manifests) -> Iterator[str]:
-    """Every selector matches pods, by labels that never change; that of a Deployment matches its own."""
+    """Every selector matches pods, by labels that never change."""
     for owner, where, selector in _selectors(manifests):
         labels = selector.get("matchLabels", selector) or {}
         own = where == "selector" and owner.startswith(SELECTING)
@@ -67,7 +67,7 @@ def _selectors(manifests: Manifests) -> Iterator[tuple[str, str, Document]]:
 
 
 def references(manifests: Manifests) -> Iterator[str]:
-    """What a pod refers to exists: service account, ConfigMaps, Secrets and their keys, claims."""
+    """What a pod refers to exists: accounts, ConfigMaps, Secrets, keys, claims."""
     for pod in manifests.pods:
         problems = (_missing(manifests, *reference) for reference in references_of(pod))
         yield from (f"{pod.owner}: {problem}" for problem in problems if problem)
@@ -86,7 +86,7 @@ def _missing(manifests: Manifests, kind: str, target: str, key: str | None, opti
 
 
 def references_of(pod: Pod) -> Iterator[tuple[str, str, str | None, bool]]:
-    """Kind, name, key and whether it is optional, for each thing that a pod names."""
+    """Kind, name, key and whether it is optional, of all that a pod names."""
     yield "ServiceAccount", pod.spec.get("serviceAccountName") or "default", None, False
     for short, source in mappings(pod.spec):
         if kind := REFERENCES.get(short):
@@ -97,7 +97,8 @@ def references_of(pod: Pod) -> Iterator[tuple[str, str, str | None, bool]]:
 def services(manifests: Manifests) -> Iterator[str]:
     """Services lead to ports that their pods have, and not to jobs."""
     for service in manifests.of("Service"):
-        kind, pods = at(service, "spec", "type"), manifests.selected(at(service, "spec", "selector") or {})
+        kind = at(service, "spec", "type")
+        pods = manifests.selected(at(service, "spec", "selector") or {})
         for pod in (pod for pod in pods if pod.kind in ("Job", "CronJob")):
             yield f"{label(service)}: it would send requests to {pod.owner}: give that other labels"
         for port in items(service, "spec", "ports"):
@@ -136,14 +137,15 @@ def backends(manifests: Manifests) -> Iterator[str]:
 
 
 def monitors(manifests: Manifests) -> Iterator[str]:
-    """Monitors find a service with their port, and read a path that the application serves."""
+    """Monitors find a service with their port, and a path of the application."""
     for monitor in manifests.of("ServiceMonitor"):
         selector = at(monitor, "spec", "selector", "matchLabels")
         wanted = selector if isinstance(selector, dict) else {}
         services = [s for s in manifests.of("Service") if wanted.items() <= (at(s, "metadata", "labels") or {}).items()]
         ports = [port.get("name") for service in services for port in items(service, "spec", "ports")]
         for endpoint in items(monitor, "spec", "endpoints"):
-            port, path = endpoint.get("port"), str(endpoint.get("path", "/metrics"))
+            port = endpoint.get("port")
+            path = str(endpoint.get("path", "/metrics"))
             if not wanted or port not in ports:
                 yield f"{label(monitor)}: no Service with the labels {wanted} has a port {port!r}"
             if manifests.routes and path not in manifests.routes:

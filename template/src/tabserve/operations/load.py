@@ -20,7 +20,7 @@ from typing import Any, TextIO
 HOST = "127.0.0.1"
 LOST = 0  # the status of a request without an answer
 GOOD = 200
-PAUSE = 0.05  # seconds that a connection waits after another status, so that refusals do not become the load
+PAUSE = 0.05  # seconds after another status, so that refusals do not become the load
 DRAIN = 10.0  # seconds for the answers that are due at the end
 HEAD = b"\r\n\r\n"
 CLOSING = b"\r\nconnection: close"
@@ -36,13 +36,15 @@ def message(path: str, body: bytes | None = None) -> bytes:
 
 
 def answer_in(received: bytes) -> tuple[int, bytes] | None:
-    """Status and body of an answer, None as long as it is not complete, or `ValueError` without HTTP and a length."""
+    """Status and body of an answer, or None before its end; `ValueError` without a length."""
     end = received.find(HEAD)
     if end < 0:
         return None
     head = received[: end + 2].lower()
-    status, place = int(received[9:12]), head.index(LENGTH) + len(LENGTH)
-    start, length = end + len(HEAD), int(head[place : head.index(b"\r", place)])
+    status = int(received[9:12])
+    place = head.index(LENGTH) + len(LENGTH)
+    start = end + len(HEAD)
+    length = int(head[place : head.index(b"\r", place)])
     return (status, received[start : start + length]) if len(received) >= start + length else None
 
 
@@ -59,8 +61,9 @@ class Connection(asyncio.Protocol):
         self.transport = transport
 
     async def ask(self, request: bytes) -> tuple[int, bytes]:
-        """Status and body of the answer; the status is `LOST` where the connection closes before."""
-        self.received, self.answer = b"", asyncio.get_running_loop().create_future()
+        """Status and body of the answer; `LOST` where the connection closes."""
+        self.received = b""
+        self.answer = asyncio.get_running_loop().create_future()
         self.transport.write(request)
         return await self.answer
 
@@ -93,56 +96,57 @@ async def connect(port: int) -> Connection | None:
 
 
 class Load:
-    """Requests that are all the same, and what became of them.
-
-    Args:
-        rate: requests a second, whenever answers come; 0 sends a request on each connection as soon as it is free.
-    """
+    """The same request, `rate` times a second; 0: whenever a connection is free."""
 
     def __init__(self, port: int, request: bytes, connections: int, rate: float) -> None:
-        self.port, self.request, self.connections, self.rate = port, request, connections, rate
+        self.port = port
+        self.request = request
+        self.connections = connections
+        self.rate = rate
         self.latencies: list[float] = []
         self.statuses: Counter[int] = Counter()
         self.open: set[Connection] = set()
         self.deadline = math.inf
 
     async def run(self, seconds: float) -> dict[str, Any]:
-        """Load the server for so long; returns seconds, statuses, latencies, and the cores that were used and idle."""
+        """Load the server for so long; returns what was measured."""
         connections = await asyncio.gather(*(self._connect() for _ in range(self.connections)))
-        used, idle, started = time.process_time(), idle_seconds(), time.perf_counter()
+        used = time.process_time()
+        idle = idle_seconds()
+        started = time.perf_counter()
         self.deadline = started + seconds + DRAIN
         ending = asyncio.get_running_loop().call_later(seconds + DRAIN, self._abort)
         due = self._due(started, seconds)
         await asyncio.gather(*(self._work(connection, due) for connection in connections))
         ending.cancel()
-        taken, latencies = time.perf_counter() - started, sorted(self.latencies)
-        own, unused = (time.process_time() - used) / taken, (idle_seconds() - idle) / taken
+        taken = time.perf_counter() - started
+        latencies = sorted(self.latencies)
+        own = (time.process_time() - used) / taken
+        unused = (idle_seconds() - idle) / taken
         self._abort()
         await asyncio.sleep(0)  # what is aborted closes in the next turn
         shares = {"own": own, "idle": unused, "p50": percentile(latencies, 0.5), "p99": percentile(latencies, 0.99)}
         return {"seconds": taken, "statuses": {str(key): count for key, count in self.statuses.items()}} | shares
 
     def _due(self, started: float, seconds: float) -> Iterator[float]:
-        """When requests are due: at once, or by chance (a Poisson process), as they come from many people."""
+        """When requests are due: at once, or by chance, as from many people."""
         if self.rate:
-            chance, count = random.Random(0), max(round(self.rate * seconds), 1)
+            chance = random.Random(0)
+            count = max(round(self.rate * seconds), 1)
             yield from sorted(started + chance.uniform(0, seconds) for _ in range(count))
         else:
             while (now := time.perf_counter()) < started + seconds:
                 yield now
 
     async def _work(self, connection: Connection | None, times: Iterator[float]) -> None:
-        """Send a request whenever one is due, as all connections do, which take the times from the same iterator.
-
-        The latency counts from when it was due: a server that makes requests wait does not hide it.
-        """
+        """Send a request whenever one is due: connections share the times."""
         for due in times:
             if (wait := due - time.perf_counter()) > 0:
                 await asyncio.sleep(wait)
             if connection is None or connection.transport.is_closing():
                 connection = await self._connect()
             status, _ = await connection.ask(self.request) if connection else (LOST, b"")
-            self.latencies.append(time.perf_counter() - due)
+            self.latencies.append(time.perf_counter() - due)  # waiting included
             self.statuses[status] += 1
             if status != GOOD and not self.rate:
                 await asyncio.sleep(PAUSE)
@@ -190,7 +194,7 @@ def obey(command: dict[str, Any]) -> dict[str, Any]:
 
 
 def run(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
-    """Run it in an event loop that wakes in time: select(2) waits for microseconds, the default for milliseconds."""
+    """Run it in an event loop that wakes in time: select(2) waits for microseconds."""
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())) as runner:
         return runner.run(work)
 

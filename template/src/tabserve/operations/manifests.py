@@ -1,4 +1,4 @@
-"""Kubernetes manifests as plain data: reading them, and finding the pod templates in them."""
+"""Kubernetes manifests as plain data, and the pod templates in them."""
 
 import re
 import sys
@@ -31,7 +31,7 @@ QUANTITY = re.compile(rf"((?:\d+(?:\.\d*)?|\.\d+)(?:e\d+)?)({'|'.join(UNITS)})")
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod template, and the `Kind/name` and kind of the document that it is part of."""
+    """A pod template, and the `Kind/name` and kind of its document."""
 
     owner: str
     kind: str
@@ -46,7 +46,7 @@ class Pod:
 
 @dataclass(frozen=True)
 class Manifests:
-    """Everything that is applied together, examples of what else the cluster may hold, and the application's paths."""
+    """What is applied together, examples of what else there is, and the application's paths."""
 
     documents: list[Document]
     examples: list[Document] = field(default_factory=list)
@@ -63,15 +63,15 @@ class Manifests:
     @property
     def pods(self) -> list[Pod]:
         """The pod templates of all documents."""
-        return [_pod(document, at(document, *TEMPLATES[document["kind"]]) or {}) for document in self.of(*TEMPLATES)]
+        found = ((each, each["kind"], at(each, *TEMPLATES[each["kind"]])) for each in self.of(*TEMPLATES))
+        return [
+            Pod(label(owner), kind, at(template, "metadata", "labels") or {}, at(template, "spec") or {})
+            for owner, kind, template in found
+        ]
 
     def selected(self, labels: Mapping[str, str]) -> list[Pod]:
         """The pods that have all these labels; none where there are no labels."""
         return [pod for pod in self.pods if labels and labels.items() <= pod.labels.items()]
-
-
-def _pod(owner: Document, template: Document) -> Pod:
-    return Pod(label(owner), owner["kind"], at(template, "metadata", "labels") or {}, template.get("spec") or {})
 
 
 def at(document: Any, *path: str) -> Any:
@@ -84,13 +84,13 @@ def at(document: Any, *path: str) -> Any:
 
 
 def items(document: Any, *path: str) -> list[Document]:
-    """The mappings in the list under a path of keys; none where there is no list."""
+    """The mappings in the list under a path of keys."""
     found = at(document, *path)
     return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 
 
 def mappings(value: Any, key: str = "") -> Iterator[tuple[str, Document]]:
-    """Each mapping in a document, however deep, with its key or that of its list."""
+    """Each mapping in a document, with its key or that of its list."""
     if isinstance(value, dict):
         yield key, value
         for inner, held in value.items():
@@ -124,7 +124,7 @@ def quantity(value: Any) -> float | None:
 
 
 def settings_of(manifests: Manifests, container: Mapping[str, Any]) -> dict[str, str]:
-    """The variables that a container gets from ConfigMaps, overridden by its own."""
+    """The variables of a container; its own override those of ConfigMaps."""
     maps = manifests.named("ConfigMap")
     names = [at(item, "configMapRef", "name") for item in items(container, "envFrom")]
     found = {key: value for each in names if each in maps for key, value in (maps[each].get("data") or {}).items()}
@@ -132,7 +132,7 @@ def settings_of(manifests: Manifests, container: Mapping[str, Any]) -> dict[str,
 
 
 def read(paths: Iterable[Path], lists: bool = False) -> tuple[list[Document], list[str]]:
-    """The documents of YAML files, and the problems with the files; JSON patches are `lists`."""
+    """The documents of YAML files, and the problems; JSON patches are `lists`."""
     documents: list[Document] = []
     problems: list[str] = []
     for path in paths:
@@ -150,7 +150,7 @@ def read(paths: Iterable[Path], lists: bool = False) -> tuple[list[Document], li
 
 
 class StrictLoader(yaml.SafeLoader):
-    """Refuses a key that occurs twice in a mapping, as YAML does; in PyYAML the last one wins."""
+    """Refuses a key that occurs twice, as YAML does; in PyYAML the last wins."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """The mapping."""

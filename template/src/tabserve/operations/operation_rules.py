@@ -27,7 +27,7 @@ DEPLOYMENT: Fields = (
 
 
 def settings(manifests: Manifests) -> Iterator[str]:
-    """The server knows each setting, accepts its value, and gets no secret from git."""
+    """The server knows each setting and accepts its value; no secret is in git."""
     given = [(label(document), document.get("data") or {}) for document in manifests.of("ConfigMap")]
     for pod in manifests.pods:
         given += [(pod.owner, {item["name"]: item.get("value")}) for c in pod.containers for item in items(c, "env")]
@@ -63,7 +63,8 @@ def _server_problems(pod: Pod, container: Container, settings: Mapping[str, str]
     ports = [str(port["containerPort"]) for port in items(container, "ports")]
     if (port := settings.get("SERVE_PORT")) and port not in ports:
         yield f"the server listens on SERVE_PORT {port}, the container on {', '.join(ports)}"
-    cores, threads = quantity(at(container, "resources", "limits", "cpu")), _number(settings, "SERVE_THREADS")
+    cores = quantity(at(container, "resources", "limits", "cpu"))
+    threads = _number(settings, "SERVE_THREADS")
     if cores is not None and threads > max(cores, 1):
         yield f"SERVE_THREADS {threads} is more than the {cores:g} cores that the CPU limit allows"
     wait = at(container, "lifecycle", "preStop", "sleep", "seconds")
@@ -81,17 +82,19 @@ def _number(settings: Mapping[str, str], key: str) -> int:
 
 
 def specs(manifests: Manifests) -> Iterator[str]:
-    """A bad release never removes good pods, and ends; jobs end, are removed, and do not overlap."""
+    """A bad release ends, and keeps good pods; jobs end and do not overlap."""
     for kind, fields in (("Deployment", DEPLOYMENT), ("Job", JOB), ("CronJob", CRON_JOB)):
         for document in manifests.of(kind):
             yield from (f"{label(document)}: {problem}" for problem in wrong_fields(document.get("spec"), fields))
 
 
 def autoscalers(manifests: Manifests) -> Iterator[str]:
-    """Autoscalers have a Deployment whose use they can measure, and which does not set its own number of pods."""
+    """Autoscalers can measure their Deployment, and it sets no number of pods."""
     for scaler in manifests.of("HorizontalPodAutoscaler"):
-        spec, reference = scaler.get("spec") or {}, at(scaler, "spec", "scaleTargetRef") or {}
-        least, most = spec.get("minReplicas") or 1, spec.get("maxReplicas") or 0
+        spec = scaler.get("spec") or {}
+        reference = at(scaler, "spec", "scaleTargetRef") or {}
+        least = spec.get("minReplicas") or 1
+        most = spec.get("maxReplicas") or 0
         if least > most:
             yield f"{label(scaler)}: minReplicas {least} is above maxReplicas {most}"
         target = manifests.named("Deployment").get(reference.get("name", ""))
@@ -114,7 +117,7 @@ def _metric_problems(metric: Container, deployment: Container) -> Iterator[str]:
 
 
 def budgets(manifests: Manifests) -> Iterator[str]:
-    """A disruption budget lets at least one pod go, or no node could ever be drained."""
+    """A disruption budget lets a pod go, or no node could ever be drained."""
     scaled = [at(each, "spec", "minReplicas") or 1 for each in manifests.of("HorizontalPodAutoscaler")]
     fixed = [at(each, "spec", "replicas") or 1 for each in manifests.of("Deployment")]
     least = min(scaled or fixed, default=1)

@@ -1,4 +1,4 @@
-"""Rules for every pod template: Pod Security `restricted` and more, images, resources, ports, probes, mounts.
+"""Rules for pod templates: Pod Security `restricted` and more, resources, probes, mounts.
 
 Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/
 """
@@ -49,7 +49,7 @@ CONTAINER: Fields = (
     ("securityContext.capabilities.add", r"None|\[('NET_BIND_SERVICE')?\]", "must contain NET_BIND_SERVICE at most"),
     *((f"resources.{what}", PRESENT, "is missing") for what in ("requests.cpu", "requests.memory", "limits.memory")),
 )
-# Ready: the model answers. Live: the process does, whatever it waits for; else a slow model would get it killed.
+# Ready: the model answers. Live: the process does; else a slow model would get it killed.
 SERVING: Fields = (
     ("startupProbe.httpGet.path", "/livez|/readyz", "must be /livez"),
     ("readinessProbe.httpGet.path", "/readyz", "must be /readyz"),
@@ -122,7 +122,8 @@ def resources(container: Container) -> Iterator[str]:
         for key in (key for key, value in amounts.items() if quantity(value) is None):
             yield f"resources.{part}.{key} {amounts[key]!r} is not a valid quantity: write 250m, 0.5, 512Mi or 1Gi"
     for key, value in requests.items():
-        least, most = quantity(value), quantity(limits.get(key, value))
+        least = quantity(value)
+        most = quantity(limits.get(key, value))
         if least is not None and most is not None and least > most:
             yield f"resources: the {key} request {value} is above the limit {limits[key]}"
         elif key == "memory" and least != most:

@@ -9,31 +9,22 @@ SECONDS = 120
 
 
 def call(*command: str) -> None:
-    """Run a program that writes to the terminal itself.
-
-    Raises:
-        UserError: it is not installed.
-        SystemExit: it failed, and has said why.
-    """
+    """Run a program that writes to the terminal; exit where it fails."""
     if code := code_of(*command):
         raise SystemExit(code)
 
 
 def code_of(*command: str) -> int:
-    """Run a program that writes to the terminal itself; returns its exit code, or raises as `call` does."""
+    """Run a program that writes to the terminal itself; returns its exit code."""
     return subprocess.run([path_of(command[0]), *command[1:]], check=False).returncode
 
 
 def run(*command: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a program that gets a text as its input, and keep what it prints.
-
-    Raises:
-        UserError: it is not installed, or does not end in time.
-    """
-    started = [path_of(command[0]), *command[1:]]
+    """Run a program with a text as input, and keep what it prints; `UserError` if it hangs."""
+    path = path_of(command[0])
     try:
         return subprocess.run(
-            started, input=text, capture_output=True, text=True, encoding="utf-8", errors="replace", timeout=SECONDS
+            [path, *command[1:]], input=text, capture_output=True, encoding="utf-8", errors="replace", timeout=SECONDS
         )
     except subprocess.TimeoutExpired:
         raise UserError(f"`{' '.join(command[:3])}` did not answer in {SECONDS} s") from None

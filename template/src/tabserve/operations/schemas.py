@@ -1,4 +1,4 @@
-"""What Kubernetes' own schemas say about each document: unknown kinds and fields, missing fields, wrong types."""
+"""What Kubernetes' schemas say: unknown kinds and fields, missing fields, wrong types."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -7,13 +7,13 @@ from typing import Any
 from tabserve.errors import suggestion
 from tabserve.operations.manifests import Document, label
 
-# API groups of Kubernetes itself; there are no schemas for kinds of other groups, such as ServiceMonitor.
+# API groups of Kubernetes itself: there are no schemas for others, such as ServiceMonitor.
 BUILT_IN = re.compile(r"(([a-z]+|[a-z]+(\.authorization|\.apiserver)?\.k8s\.io)/)?v\w+")
 
 
 def check(documents: Iterable[Document]) -> Iterator[str]:
-    """The first problem of each document, in the newest version of Kubernetes that there are schemas for."""
-    import kubernetes_validate as schemas  # takes 0.2 s, which other commands of this folder need not wait for
+    """The first problem of each document, by the newest schemas."""
+    import kubernetes_validate as schemas  # takes 0.2 s
 
     for document in documents:
         if missing := [key for key in ("apiVersion", "kind") if not isinstance(document.get(key), str)]:
@@ -30,7 +30,9 @@ def check(documents: Iterable[Document]) -> Iterator[str]:
 
 
 def _described(error: Any) -> str:
-    shown, wanted, known = repr(error.instance)[:60], error.validator_value, error.schema.get("properties", {})
+    shown = repr(error.instance)[:60]
+    wanted = error.validator_value
+    known = error.schema.get("properties", {})
     unknown = [str(key) for key in error.instance if key not in known] if isinstance(error.instance, dict) else []
     if error.validator in ("additionalProperties", "required") and unknown:
         return f"unknown field {unknown[0]!r}{suggestion(unknown[0], known)}"

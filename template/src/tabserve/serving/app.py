@@ -38,11 +38,7 @@ PLAIN: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {}}}}
 
 
 def model_app(settings: ServeSettings, dependencies: Guard = ()) -> FastAPI:
-    """The API of the model in `settings.model`.
-
-    Args:
-        dependencies: of what needs the key, if there is a key: predictions, and what the model is.
-    """
+    """The API of the model in `settings.model`; `dependencies` are for what needs the key."""
     service = Service(settings)
 
     @asynccontextmanager
@@ -60,7 +56,7 @@ def model_app(settings: ServeSettings, dependencies: Guard = ()) -> FastAPI:
         title=settings.title,
         description=settings.description,
         lifespan=lifespan,
-        # A redirect would name the scheme and the host that this process knows, not those of an ingress before it.
+        # A redirect would name the scheme and the host of this process, not those of an ingress.
         redirect_slashes=False,
         # FastAPI's own tracing looks for its providers at every request, also where there are none.
         telemetry={"tracing": False, "metrics": False, "logs": False},
@@ -109,7 +105,7 @@ def _add_health(app: FastAPI, service: Service) -> None:
 
 
 def _guard(key: str) -> Callable[[str | None], None]:
-    """Refuses requests without the key. It takes as long for a key that is nearly right as for any other."""
+    """Refuses requests without the key, in the same time for any wrong one."""
 
     def guard(given: Annotated[str | None, Security(API_KEY)]) -> None:
         if not secrets.compare_digest((given or "").encode(), key.encode()):
@@ -124,12 +120,7 @@ def _add_model(app: FastAPI, service: Service, guard: Guard) -> None:
         return RedirectResponse("docs")
 
     @app.get(
-        "/model",
-        tags=["model"],
-        dependencies=guard,
-        summary="What is served",
-        response_model=dict[str, Any],
-        responses=NOT_READY,
+        "/model", tags=["model"], dependencies=guard, summary="What is served", response_model=dict, responses=NOT_READY
     )
     async def model() -> Response:
         """Contract, version, scores on held-out rows, library versions, data hash and git commit."""

@@ -24,6 +24,7 @@ REPEATS, ENOUGH = 5, 0.05  # how often the cost is measured, and the seconds aft
 
 Predict = Callable[[list[Row]], list[Answer]]  # one for each row
 Future = asyncio.Future[list[Answer]]
+Request = tuple[list[Row], Future]
 
 
 class Cost(NamedTuple):
@@ -44,7 +45,7 @@ class Cost(NamedTuple):
 
 
 def measure(predict: Predict, row: Row) -> Cost:
-    """The cost of a model's inference, with encoding and formatting, from the quickest of a few runs."""
+    """The cost of inference with encoding and formatting, the least of a few runs."""
     predict([row])
     one = quickest(lambda: predict([row]))
     rows = 32 if one < BATCH / 2 else 2
@@ -62,31 +63,16 @@ def quickest(work: Callable[[], Any]) -> float:
     return min(taken)
 
 
-class _Request(NamedTuple):
-    rows: list[Row]
-    answers: Future
-
-
 class Batcher:
-    """Predicts for many requests at once.
-
-    Args:
-        cost: what an inference costs.
-        longest_wait: seconds of work that may be queued for the thread.
-        turn: of the event loop that it is used from.
-
-    Attributes:
-        loop: the event loop that it is used from.
-        most_in_turn: rows that are predicted in one turn of the event loop; more are predicted in the thread.
-        most_in_queue: rows after which no request is taken.
-    """
+    """Predicts for many requests at once; up to `longest_wait` seconds are queued."""
 
     def __init__(self, predict: Predict, cost: Cost, longest_wait: float, turn: Turn) -> None:
         self.predict, self.cost = predict, cost
-        self.most_in_turn, self.most_in_queue = cost.rows(TURN), cost.rows(longest_wait)
-        self._quick: deque[_Request] = deque()
+        self.most_in_turn = cost.rows(TURN)  # rows; more are predicted in the thread
+        self.most_in_queue = cost.rows(longest_wait)  # rows after which no request is taken
+        self._quick: deque[Request] = deque()
         self._quick_rows = 0
-        self._slow: deque[_Request] = deque()
+        self._slow: deque[Request] = deque()
         self._slow_rows = 0  # queued or being predicted
         self._worker: asyncio.Task[None] | None = None
         self.loop = turn.loop
@@ -95,20 +81,19 @@ class Batcher:
         self._thread = ThreadPoolExecutor(1, "inference")
 
     def submit(self, rows: list[Row], answers: Future, alone: bool = False) -> None:
-        """Queue rows that were validated; `answers` gets their answers, or what went wrong.
+        """Queue validated rows for `answers`, or raise `BusyError`.
 
-        Args:
-            alone: that no other request is on its way: this one need not wait for the end of the turn.
-
-        Raises:
-            BusyError: the queue is full.
+        One that is `alone`, with no other on its way, does not wait for the turn's end.
         """
-        request = _Request(rows, answers)
         if len(rows) > self.most_in_turn:
-            self._submit_slow(request)
+            self._check_queue(self._slow_rows)
+            self._slow.append((rows, answers))
+            self._slow_rows += len(rows)
+            if self._worker is None or self._worker.done():
+                self._worker = asyncio.create_task(self._work())
         else:
             self._check_queue(self._quick_rows)
-            self._quick.append(request)
+            self._quick.append((rows, answers))
             self._quick_rows += len(rows)
             if alone:
                 self._predict_quick()
@@ -116,34 +101,23 @@ class Batcher:
                 self._turn.begin()
 
     def _predict_quick(self) -> None:
-        """Predict for what arrived in the last turn of the event loop, or as much of it as a turn can take."""
+        """Predict for what arrived in the last turn, as much as a turn can take."""
         if not self._quick:
             return
         batch = self._take(self._quick, self.most_in_turn)
-        self._quick_rows -= sum([len(request.rows) for request in batch]) if self._quick else self._quick_rows
+        self._quick_rows -= sum([len(rows) for rows, _ in batch]) if self._quick else self._quick_rows
         if self._quick and not self._turn.began:
             self._turn.begin()
         _settle(batch, partial(self._predicted, batch))
 
     def check(self) -> None:
-        """Refuse a request before it is read, where every request waits for the thread.
-
-        Raises:
-            BusyError: the queue is full.
-        """
+        """Raise `BusyError` before a request is read, where all wait for the thread."""
         if not self.most_in_turn:
             self._check_queue(self._slow_rows)
 
     def _check_queue(self, rows: int) -> None:
         if rows > self.most_in_queue:
             raise BusyError(self.cost.seconds(rows))
-
-    def _submit_slow(self, request: _Request) -> None:
-        self._check_queue(self._slow_rows)
-        self._slow.append(request)
-        self._slow_rows += len(request.rows)
-        if self._worker is None or self._worker.done():
-            self._worker = asyncio.create_task(self._work())
 
     async def _work(self) -> None:
         """Predict in the thread until nothing waits."""
@@ -152,23 +126,22 @@ class Batcher:
             working = self.loop.run_in_executor(self._thread, self._predicted, batch)
             await asyncio.wait([working])
             _settle(batch, working.result)
-            self._slow_rows -= sum(len(request.rows) for request in batch)
+            self._slow_rows -= sum(len(rows) for rows, _ in batch)
 
-    def _predicted(self, batch: list[_Request]) -> list[Answer]:
-        return self.predict(batch[0].rows if len(batch) == 1 else [row for request in batch for row in request.rows])
+    def _predicted(self, batch: list[Request]) -> list[Answer]:
+        return self.predict(batch[0][0] if len(batch) == 1 else [row for rows, _ in batch for row in rows])
 
-    def _take(self, queue: deque[_Request], most: int) -> list[_Request]:
-        """The first request, and those after it as long as all together have no more rows than this."""
+    def _take(self, queue: deque[Request], most: int) -> list[Request]:
+        """The first request, and those after it up to so many rows in all."""
         batch = [queue.popleft()]
-        rows = len(batch[0].rows)
-        while queue and rows + len(queue[0].rows) <= most:
-            rows += len(queue[0].rows)
+        count = len(batch[0][0])
+        while queue and (count := count + len(queue[0][0])) <= most:
             batch.append(queue.popleft())
         return batch
 
 
-def _settle(batch: list[_Request], predicted: Callable[[], list[Answer]]) -> None:
-    """Give each request its own answers, or all what went wrong; one that was given up is done already."""
+def _settle(batch: list[Request], predicted: Callable[[], list[Answer]]) -> None:
+    """Give each request its answers, or all the error; one given up is done already."""
     try:
         answers, start = predicted(), 0
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Request bodies: none larger than a limit, and all that are held at once no larger than a few of the largest."""
+"""Request bodies: each up to a limit, and all that are held up to a few of the largest."""
 
 from typing import Any
 
@@ -13,17 +13,14 @@ DISCARDED = 64 * 2**20  # bytes of a body that is too large
 
 
 class Bodies:
-    """Reads bodies of up to `largest` bytes.
-
-    Attributes:
-        room: bytes that may still be held. Only what has come is held: who announces much and sends nothing takes none.
-        reserve: bytes of it that only small bodies get, so that a few clients with large ones cannot stop all others.
-        deadlines: of bodies, as they hold their bytes until they are whole.
-    """
+    """Reads bodies; what is announced and has not come takes no room."""
 
     def __init__(self, largest: int, timeout: float) -> None:
-        self.largest, self.room, self.deadlines = largest, max(HELD * largest, ROOM), Deadlines(timeout)
+        self.largest = largest
+        self.room = max(HELD * largest, ROOM)  # bytes that may still be held
+        # Bytes that only small bodies get, so that a few clients with large ones cannot stop all others.
         self.reserve = int(RESERVE * self.room)
+        self.deadlines = Deadlines(timeout)  # as bodies hold their bytes until they are whole
 
     async def read(self, scope: Scope, receive: Receive) -> bytes:
         """The body of a request; its bytes count as held until they are added to `room` again.
@@ -83,7 +80,7 @@ def _announced(scope: Scope) -> int:
 
 
 async def _refuse(scope: Scope, receive: Receive, more: bool, largest: int) -> None:
-    """Raise an error, after most of what comes was read; a client that waits for 100 Continue gets it at once."""
+    """Raise an error, after most was read; who waits for 100 Continue gets it at once."""
     size, expects = 0, any(name == b"expect" for name, _ in scope["headers"])
     while more and not expects and size < DISCARDED:
         part, more = _part(await receive())
@@ -92,5 +89,5 @@ async def _refuse(scope: Scope, receive: Receive, more: bool, largest: int) -> N
 
 
 def problem(kind: str, message: str) -> dict[str, Any]:
-    """What is wrong with a body as a whole, in the format of FastAPI's 422 response."""
+    """What is wrong with a body as a whole, as in FastAPI's 422 response."""
     return {"type": kind, "loc": ["body"], "msg": message}

@@ -26,21 +26,22 @@ ERROR = "tabserve.error"  # in a scope: what the route is to raise
 
 
 class FastPath:
-    """Answers `POST /predict`, and hands everything else on to `app`.
+    """Answers `POST /predict` as `route` does, and hands all else on to `app`.
 
-    Args:
-        api: the application.
-        key: what the header X-API-Key must hold, empty without a key.
-        route: what answers predictions otherwise.
-        guard: the functions that the route depends on: at most the one that compares the key.
+    `key` may be empty; `guard` has what compares it, if the route depends on that.
     """
 
     def __init__(
         self, app: ASGIApp, api: FastAPI, service: Service, key: bytes, route: APIRoute, guard: list[Any]
     ) -> None:
-        self.app, self.api, self.service, self.key = app, api, service, key
-        self.route, self.path, self.guard = route, route.path, guard
-        self.is_open: bool | None = None  # not known before the first request: a lifespan may still add routes
+        self.app = app
+        self.api = api
+        self.service = service
+        self.key = key
+        self.route = route
+        self.path = route.path
+        self.guard = guard
+        self.is_open: bool | None = None  # not known at first: a lifespan may add routes
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Handle one connection; a coroutine less than if it were one itself."""
@@ -110,6 +111,6 @@ def front(app: ASGIApp) -> ASGIApp:
 
 
 def _holds(scope: Scope, key: bytes) -> bool:
-    """Whether the first X-API-Key is the key; the comparison always takes the same time."""
+    """Whether the first X-API-Key is the key, always in the same time."""
     given: bytes = next((value for name, value in scope["headers"] if name == b"x-api-key"), b"")
     return secrets.compare_digest(given, key)

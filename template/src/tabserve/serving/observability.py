@@ -1,4 +1,4 @@
-"""What the server says about itself: JSON logs with a request id, and Prometheus metrics."""
+"""What the server says about itself: JSON logs and Prometheus metrics."""
 
 import asyncio
 import datetime as dt
@@ -37,7 +37,7 @@ log = logging.getLogger("access")
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, the request id inside a request, and extra fields."""
+    """One JSON object a line: time, level, logger, message, request id, and more fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line for one record."""
@@ -65,7 +65,7 @@ def configure_logging(level: str) -> None:
 
 
 class Latency(Collector):
-    """A histogram of latencies for each path; the library's own takes a microsecond for each request."""
+    """Latencies for each path; the library's histogram takes a microsecond a request."""
 
     def __init__(self) -> None:
         self.counts: dict[str, list[int]] = {}  # of each bucket by its upper bound, the last one without
@@ -109,7 +109,8 @@ class Observer:
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.labels: list[str] = []
-        self.latency, self.registry = Latency(), CollectorRegistry()
+        self.latency = Latency()
+        self.registry = CollectorRegistry()
         self.registry.register(self.latency)
         disable_created_metrics()  # type: ignore[no-untyped-call]
         counter = partial(Counter, registry=self.registry)
@@ -117,21 +118,26 @@ class Observer:
         predictions = counter("predictions", "Predicted rows, by label.", ["label"])
         self.rejected = counter("rejected_requests", "Prediction requests that were answered 413 or 422.")
         # Looking up a child by its labels takes longer than counting with it. What can be a label is limited.
-        self._of_request, self._of_label = cache(requests.labels), cache(predictions.labels)
+        self._of_request = cache(requests.labels)
+        self._of_label = cache(predictions.labels)
         self.model = Gauge("model_info", "1 for the model that is served.", ["version"], registry=self.registry)
 
     def begin(self, headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, float]:
-        """The id of a request whose head has arrived, and the time on the clock of `time.perf_counter`."""
-        identity = _request_id(headers)
+        """The id of a request, and the time on the clock of `time.perf_counter`.
+
+        It is the caller's where that is harmless, else random for the process and counted.
+        """
+        for name, value in headers:
+            if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
+                identity = value.decode()
+                break
+        else:
+            identity = f"{PROCESS}{next(REQUESTS):016x}"
         request_id.set(identity)
         return identity, time.perf_counter()
 
     def end(self, identity: str, started: float, scope: Scope, status: int, route: str) -> None:
-        """It has been answered, or left.
-
-        Args:
-            route: the path by which it is counted; there must not be many.
-        """
+        """It was answered, or left; it is counted by `route`: there must not be many."""
         seconds = time.perf_counter() - started
         if not self.entries:
             asyncio.get_running_loop().call_later(INTERVAL, self.flush)
@@ -146,19 +152,15 @@ class Observer:
         alike: dict[tuple[str, str, int], list[float]] = defaultdict(list)
         for entry in entries:
             alike[entry.method, entry.route, entry.status].append(entry.seconds)
-        for (method, route, status), seconds in alike.items():
-            self._count(method if method in METHODS else "other", route, status, seconds)
+        for (method, path, status), seconds in alike.items():
+            self._of_request(method if method in METHODS else "other", path, status).inc(len(seconds))
+            self.latency.observe(path, seconds)
+            if path == "/predict" and status in (413, 422):
+                self.rejected.inc(len(seconds))
         lowest = log.getEffectiveLevel()
         with suppress(OSError, ValueError):  # whoever read the log is gone
             sys.stdout.write("".join([access_line(entry) for entry in entries if _level(entry) >= lowest]))
             sys.stdout.flush()
-
-    def _count(self, method: str, path: str, status: int, seconds: Sequence[float]) -> None:
-        """Count and time requests that were answered alike."""
-        self._of_request(method, path, status).inc(len(seconds))
-        self.latency.observe(path, seconds)
-        if path == "/predict" and status in (413, 422):
-            self.rejected.inc(len(seconds))
 
 
 def _level(entry: Entry) -> int:
@@ -168,9 +170,10 @@ def _level(entry: Entry) -> int:
 
 
 def access_line(entry: Entry) -> str:
-    """The line of the log for a request, as `JsonFormatter` would write it; `logging` takes ten times as long."""
+    """The line of `JsonFormatter` for a request; `logging` takes ten times as long."""
     what = _described(_level(entry), entry.method, entry.path[:LONGEST], entry.status)
-    time, request = _timestamp(int(entry.time * 1e3)), f'"request_id": "{entry.identity}"'
+    time = _timestamp(int(entry.time * 1e3))
+    request = f'"request_id": "{entry.identity}"'
     return "{" + f'"time": "{time}", {request}, {what}, "milliseconds": {entry.seconds * 1e3:.3f}' + "}\n"
 
 
@@ -211,11 +214,3 @@ class ObserverMiddleware:
 def _timestamp(milliseconds: int) -> str:
     """A time since the epoch in ISO 8601."""
     return dt.datetime.fromtimestamp(milliseconds / 1e3, dt.UTC).isoformat(timespec="milliseconds")
-
-
-def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The caller's `X-Request-ID` where it is harmless, else a new one: random for the process, and counted in it."""
-    for name, value in headers:
-        if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
-            return value.decode()
-    return f"{PROCESS}{next(REQUESTS):016x}"

@@ -1,4 +1,4 @@
-"""What OpenAPI says about the API: the shapes of its answers, and the contract's request schema with an example."""
+"""OpenAPI: the shapes of answers, the contract's request schema, and an example."""
 
 from typing import Any, Literal
 
@@ -66,7 +66,7 @@ class Health(BaseModel):
 
 
 def describe(document: dict[str, Any], model: Model | None, max_rows: int) -> None:
-    """Put what the contract says about `POST /predict` into an OpenAPI document; without a model, its answers only."""
+    """Put the contract's `POST /predict` into an OpenAPI document; without a model, its answers."""
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     answer = ValuePredictions if model and model.contract.task == "regression" else LabelPredictions
     for kind in (answer, Problems, Reason):

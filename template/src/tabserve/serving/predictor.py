@@ -13,21 +13,15 @@ from tabserve.serving.observability import Observer
 from tabserve.settings import ServeSettings
 
 SMALL = 16_384  # bytes of a body that is read as soon as it has arrived
-LARGE = 262_144  # above, a body is read in a thread; below, that would slow down all that the event loop does
+LARGE = 262_144  # above, a body is read in a thread; below, that would slow the event loop down
 
 
 class Predictor:
-    """A model that is loaded and has predicted its own example, with the validators of its contract.
-
-    Args:
-        loop: the event loop that it is used from.
-
-    Raises:
-        UserError: the model file cannot be served.
-    """
+    """A model that has predicted its own example; `UserError` where it cannot."""
 
     def __init__(self, settings: ServeSettings, observer: Observer, loop: asyncio.AbstractEventLoop) -> None:
-        self.model, self.observer = models.load(settings.model, settings.threads), observer
+        self.model = models.load(settings.model, settings.threads)
+        self.observer = observer
         self.max_rows = settings.max_rows
         self.row = schema.row_adapter(self.model.contract)
         self.rows = schema.rows_adapter(self.model.contract, settings.max_rows)
@@ -37,7 +31,8 @@ class Predictor:
             self.model.content(self._answers([example]))
         except (KeyError, IndexError, ValueError, OverflowError):  # ValidationError is a ValueError
             raise UserError(f"{settings.model} refuses its own example: train it again") from None
-        turn, cost = scheduling.Turn(loop), batching.measure(self._answers, example)
+        turn = scheduling.Turn(loop)
+        cost = batching.measure(self._answers, example)
         per_byte = batching.quickest(lambda: self.row.validate_json(text)) / len(text)
         self.slices = scheduling.Slices(per_byte, settings.longest_wait, turn)
         self.batcher = batching.Batcher(self._answers, cost, settings.longest_wait, turn)
@@ -46,10 +41,7 @@ class Predictor:
         return self.model.answers(self.model.run(self.model.encode(rows)))
 
     async def predict(self, body: bytes, alone: bool) -> bytes:
-        """The answer to a request body: one JSON object or a list of them.
-
-        Args:
-            alone: that no other request is on its way.
+        """The answer to a body, an object or a list; `alone`: no other is on its way.
 
         Raises:
             pydantic.ValidationError: the body is not valid JSON, or a row breaks the contract.
@@ -64,7 +56,11 @@ class Predictor:
             self.batcher.submit(self.read(body), answers, alone)
         else:
             self.slices.add(partial(self._begin, body, answers), len(body))
-        return self.content(await answers)
+        predicted = await answers
+        content = self.model.content(predicted)
+        # In the event loop: the observer is not for threads.
+        self.observer.labels += [label for label, _ in predicted]
+        return content
 
     def _begin(self, body: bytes, answers: batching.Future) -> None:
         """Read and predict a body when it is its turn."""
@@ -79,9 +75,3 @@ class Predictor:
         if len(body) > SMALL and body.count(b",") > self.max_rows * len(self.model.contract.features):
             body = schema.trimmed(body, self.model.contract, self.max_rows)
         return self.rows.validate_json(body) if body.lstrip()[:1] == b"[" else [self.row.validator.validate_json(body)]
-
-    def content(self, answers: list[models.Answer]) -> bytes:
-        """What is sent; the rows are counted. Only in the event loop, as the observer is not for threads."""
-        content = self.model.content(answers)
-        self.observer.labels += [label for label, _ in answers]
-        return content

@@ -1,7 +1,4 @@
-"""The server's process: its address, its signals, and Granian with the application.
-
-make serve PORT=8080
-"""
+"""The server's process: address, signals, and Granian with the application."""
 
 import asyncio
 import logging
@@ -39,15 +36,7 @@ Address = tuple[str, int]
 
 
 def serve(application: Callable[[ServeSettings], ASGIApp], settings: ServeSettings, warning: str | None = None) -> None:
-    """Run until SIGTERM or SIGINT; requests in flight are finished first, and the exit code is 0.
-
-    Args:
-        application: makes what is run.
-        warning: something to log before the start.
-
-    Raises:
-        UserError: the address cannot be listened on.
-    """
+    """Run until SIGTERM or SIGINT; requests are finished first, and the exit code is 0."""
     configure_logging(settings.log_level)
     address = free_address(settings.host, settings.port)
     for text in filter(None, (warning, other_secrets() if settings.api_key is None else None)):
@@ -66,15 +55,12 @@ def serve(application: Callable[[ServeSettings], ASGIApp], settings: ServeSettin
 
 
 class Outermost:
-    """ASGI middleware around everything: it logs and answers what nothing else handled, and drains.
-
-    Attributes:
-        draining: whether each client is asked to close its connection after the answer.
-        last: when a request last began or ended, on the clock of `time.monotonic`.
-    """
+    """The outermost middleware: it logs and answers what nothing handled, and drains."""
 
     def __init__(self, app: ASGIApp) -> None:
-        self.app, self.draining, self.last = app, False, -math.inf
+        self.app = app
+        self.draining = False  # whether each client is asked to close its connection after the answer
+        self.last = -math.inf  # when a request last began or ended, on the clock of `time.monotonic`
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -104,7 +90,9 @@ class Process:
     """An application that runs in Granian until it is stopped."""
 
     def __init__(self, app: ASGIApp, settings: ServeSettings, address: Address) -> None:
-        self.app, self.settings, self.address = Outermost(front(app)), settings, address
+        self.app = Outermost(front(app))
+        self.settings = settings
+        self.address = address
         self.loop: asyncio.AbstractEventLoop | None = None
         self.quit: Callable[[], object] = lambda: None  # what ends requests that are not finished in time
 
@@ -115,10 +103,7 @@ class Process:
         self.loop.call_soon_threadsafe(self.stop, number == signal.SIGINT)
 
     def stop(self, at_once: bool = False) -> None:
-        """Finish the requests in flight; before that, unless `at_once`, let clients close the connections they keep.
-
-        When it is said again, nothing is waited for.
-        """
+        """Let clients close their connections, unless `at_once`, then end; a second call ends now."""
         if self.stopping.is_set():
             self.cut.set()
         if at_once or self.stopping.is_set():
@@ -126,12 +111,10 @@ class Process:
         self.stopping.set()
 
     async def run(self) -> None:
-        """Serve until `stop`.
-
-        Raises:
-            UserError: the application does not start.
-        """
-        self.stopping, self.hurried, self.cut = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        """Serve until `stop`; `UserError` where the application does not start."""
+        self.stopping = asyncio.Event()
+        self.hurried = asyncio.Event()
+        self.cut = asyncio.Event()
         self.loop = asyncio.get_running_loop()
         server = self._server()
         serving = asyncio.create_task(server.serve())
@@ -175,11 +158,7 @@ class Process:
 
 
 def free_address(host: str, port: int) -> Address:
-    """The address to listen on, with a number for port 0.
-
-    Raises:
-        UserError: nothing can listen there.
-    """
+    """The address, with a number for port 0; `UserError` where nothing can listen."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.create_server((host, port), family=family) as listener:

@@ -1,4 +1,4 @@
-"""Scheduling: bodies are read in slices of time, and rejections are sent one at a time."""
+"""Bodies are read in slices of time, and rejections are sent one at a time."""
 
 import asyncio
 import math
@@ -8,17 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 SLICE = 0.003  # seconds of reading in one turn of the event loop; a single body may take longer
-PAUSE, NEXT, LONGEST = 0.1, 0.005, 1.0  # seconds before a rejection is sent, from one to the next, and at most
+PAUSE, NEXT, LONGEST = 0.1, 0.005, 1.0  # seconds before a rejection, between two, and at most
 
 Work = Callable[[], None]
 
 
 class BusyError(Exception):
-    """The queue is full.
-
-    Attributes:
-        seconds: until it will be worked off.
-    """
+    """The queue is full, and will be worked off in so many seconds."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"the server is busy: try again in {math.ceil(seconds)} s")
@@ -26,7 +22,7 @@ class BusyError(Exception):
 
 
 class Turn:
-    """A turn of the event loop, from the first that has to do with it to the next turn, and what is done at its end."""
+    """A turn of the event loop, from its first use to the next turn, and what is done then."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -45,23 +41,22 @@ class Turn:
 
 
 class Slices:
-    """Does work in the order in which it comes, in each turn of the event loop only as much as a slice has room for.
+    """Does work in its order, in each turn of the event loop up to a slice.
 
-    Args:
-        cost: seconds that a byte of the work takes.
-        longest_wait: seconds of work that may wait.
-        turn: of the event loop that it is used from.
+    A byte of work costs `cost` seconds; `longest_wait` seconds of work may wait.
     """
 
     def __init__(self, cost: float, longest_wait: float, turn: Turn) -> None:
-        self.cost, self.longest_wait, self._turn = cost, longest_wait, turn
+        self.cost = cost
+        self.longest_wait = longest_wait
+        self._turn = turn
         self._waiting: deque[tuple[Work, int]] = deque()
         self._bytes = 0  # that wait
         self._resting = False
         turn.ends.append(self._next_turn)
 
     def is_open(self) -> bool:
-        """Whether work can be done at once: none waits, and there is room for some in this turn."""
+        """Whether work can be done at once: none waits, and this turn has room."""
         turn = self._turn
         if not turn.began:
             turn.begin()
@@ -69,18 +64,14 @@ class Slices:
         return not self._waiting and time.perf_counter() - turn.began < SLICE
 
     def add(self, work: Work, size: int) -> None:
-        """Let work of so many bytes wait for its turn.
-
-        Raises:
-            BusyError: too much is waiting.
-        """
+        """Let work of so many bytes wait; `BusyError` where too much waits."""
         if (wait := self._bytes * self.cost) > self.longest_wait:
             raise BusyError(wait)
         self._waiting.append((work, size))
         self._bytes += size
 
     def _next_turn(self) -> None:
-        """Where work waits, every other turn is left to all else, so that a new connection gets on."""
+        """Where work waits, every other turn is left to all else: new connections, say."""
         if not self._waiting:
             return
         if not self._turn.began:
@@ -93,30 +84,31 @@ class Slices:
 
 
 class RetryPacer:
-    """When to answer a client that is rejected: one that asks again at once would take the time of all others."""
+    """When to answer a rejected client: one that retries at once takes the others' time."""
 
     def __init__(self) -> None:
         self._last = 0.0
 
     def next(self, now: float) -> float:
-        """Seconds from now until the next rejection is sent: after a pause, and one by one, as far as that goes."""
+        """Seconds until the next rejection is sent: after a pause, and one by one."""
         self._last = min(max(now + PAUSE, self._last + NEXT), now + LONGEST)
         return self._last - now
 
 
 class Deadlines:
-    """Cancels tasks after so many seconds, with one timer for all: `asyncio.timeout` takes ten times as long."""
+    """Cancels tasks after so many seconds; `asyncio.timeout` takes ten times as long."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._due: dict[asyncio.Task[Any], float] = {}  # in the order in which they began, and so in that of the times
+        self._due: dict[asyncio.Task[Any], float] = {}  # in the order of their times
         self._loop: asyncio.AbstractEventLoop | None = None  # in which the timer runs, if it does
 
     def start(self) -> asyncio.Task[Any]:
         """The time of the current task begins; returns the task."""
-        task = asyncio.current_task(self._loop) if self._loop else None  # with a loop: Python 3.11 is slow to find it
-        if task is None:  # no timer runs in this loop; an application may start a second time, in another one
-            task, self._loop = asyncio.current_task(), asyncio.get_running_loop()
+        task = asyncio.current_task(self._loop) if self._loop else None  # Python 3.11 is slow to find it
+        if task is None:  # no timer runs in this loop: an application may start twice
+            task = asyncio.current_task()
+            self._loop = asyncio.get_running_loop()
             self._loop.call_later(self.seconds, self._cancel)
         assert task
         self._due[task] = time.monotonic() + self.seconds

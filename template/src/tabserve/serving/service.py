@@ -1,4 +1,4 @@
-"""What answers prediction requests: the model, the room for bodies, counters and logs."""
+"""What answers predictions: the model, the room for bodies, counters and logs."""
 
 import asyncio
 import gc
@@ -19,23 +19,18 @@ log = logging.getLogger("server")
 
 
 class Service:
-    """Predictions for one application.
-
-    Attributes:
-        predictor: the model, or None while there is none.
-        reason: why there is none.
-        requests: that are being read or predicted.
-    """
+    """Predictions for one application."""
 
     def __init__(self, settings: ServeSettings) -> None:
         self.settings, self.observer = settings, Observer()
-        self.bodies, self.pacer = Bodies(settings.max_body_bytes, settings.read_timeout), RetryPacer()
+        self.bodies = Bodies(settings.max_body_bytes, settings.read_timeout)
+        self.pacer = RetryPacer()
         self.predictor: Predictor | None = None
-        self.reason = "the model is loading"
-        self.requests = 0
+        self.reason = "the model is loading"  # why there is no predictor
+        self.requests = 0  # that are being read or predicted
 
     async def load(self) -> None:
-        """Load the model; whatever is wrong with it becomes the reason why there is none."""
+        """Load the model; what is wrong becomes the reason why there is none."""
         loop = asyncio.get_running_loop()
         try:
             self.predictor = await asyncio.to_thread(Predictor, self.settings, self.observer, loop)
@@ -50,15 +45,10 @@ class Service:
             self.observer.model.labels(version).set(1)
             log.info("ready", extra={"fields": {"model_version": version}})
         gc.freeze()
-        gc.enable()  # `serve` has disabled it: what is imported and loaded stays, and looking through it takes long
+        gc.enable()  # disabled by `serve`: what is loaded stays, and looking through it takes long
 
     async def predict(self, scope: Scope, receive: Receive) -> bytes:
-        """The answer to a prediction request.
-
-        Raises:
-            HTTPException: as `Bodies.read` says, or there is no model.
-            Exception: as `Predictor.predict` says, or what should not happen.
-        """
+        """The answer to a request; raises as `Bodies.read` and `Predictor.predict` do."""
         self.requests += 1
         body = b""
         try:

@@ -1,1 +1,1 @@
-"""The tasks of the command line, a module each; it is imported when the task runs."""
+"""The tasks, a module each; it is imported when the task runs."""

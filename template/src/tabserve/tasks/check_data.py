@@ -12,7 +12,7 @@ from tabserve.project import Project
 
 
 def check_data(arguments: argparse.Namespace, project: Project) -> None:
-    """`check-data`: what a file breaks of the contract, and what has drifted; fails when it is too much."""
+    """`check-data`: what a file breaks, and what has drifted; fails when it is too much."""
     configured = settings.load(settings.CheckSettings, report=arguments.report)
     named = settings.load(settings.ModelSettings)
     loaded = model.load(named.model, named.threads)

@@ -17,11 +17,10 @@ from tabserve.tasks.image import name
 KINDS = "deployments,pods,services,horizontalpodautoscalers,poddisruptionbudgets"
 SCRIPT = Path(check.__file__).with_name("cluster.sh")
 NODE_PORT = 30080
-LOG_LINES = "100"
 
 
 def check_k8s(arguments: argparse.Namespace, project: Project) -> None:
-    """`check-k8s`: check `k8s/`, or with `-` what kustomize made of it, against the application."""
+    """`check-k8s`: check `k8s/`, or with `-` what kustomize made of it."""
     _check(project, arguments.piped == "-")
 
 
@@ -36,7 +35,7 @@ def paths(project: Project) -> frozenset[str]:
 
 
 def cluster(arguments: argparse.Namespace, project: Project) -> None:
-    """`cluster`: make a cluster on this machine, with a node port that this machine can reach."""
+    """`cluster`: make a cluster on this machine, with a node port."""
     documents, _ = read([Path("k8s/service.yaml")])
     port = next(iter(deploying.node_ports(documents)), NODE_PORT)
     programs.call("sh", str(SCRIPT), project.name, str(port))
@@ -60,7 +59,7 @@ def rollback(arguments: argparse.Namespace, project: Project) -> None:
 
 
 def undeploy(arguments: argparse.Namespace, project: Project) -> None:
-    """`undeploy`: remove everything that k8s/ describes, the namespace and all that is in it among it."""
+    """`undeploy`: remove everything, the namespace and all in it included."""
     check_reachable()
     programs.call("kubectl", "delete", "--ignore-not-found", "--kustomize", "k8s")
 
@@ -75,5 +74,5 @@ def logs(arguments: argparse.Namespace, project: Project) -> None:
     """`logs`: show the last lines of each pod's log."""
     check_reachable()
     for pod in programs.output("kubectl", *in_namespace(), "get", "pods", "--output", "name").split():
-        lines = programs.output("kubectl", *in_namespace(), "logs", pod, "--prefix", "--tail", LOG_LINES)
+        lines = programs.output("kubectl", *in_namespace(), "logs", pod, "--prefix", "--tail", "100")
         print(lines or f"{pod} has no logs yet", flush=True)

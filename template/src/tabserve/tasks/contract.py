@@ -1,4 +1,4 @@
-"""`contract`: infer the data contract from a table, and write it where that loses nothing."""
+"""`contract`: infer the contract of a table, and write it where that loses nothing."""
 
 import argparse
 
@@ -10,18 +10,17 @@ from tabserve.errors import UserError
 from tabserve.project import Project
 from tabserve.settings import CONTRACT
 from tabserve.tables import reader
-from tabserve.tables.reader import remarks
 
 
 def contract(arguments: argparse.Namespace, project: Project) -> None:
-    """`contract`: infer and write `contract.yaml`, unless that would lose what a person wrote there."""
+    """`contract`: infer and write `contract.yaml`, unless edits would be lost."""
     infer_contract(arguments.data, arguments.target, arguments.task, arguments.write)
 
 
 def infer_contract(data: str | None, target: str | None, task: Task | None, replace: bool) -> Contract:
     """Infer a contract, write it where that loses nothing, and show it."""
     path, target, task = contract_source(data, target, task, replace)
-    for remark in remarks(path):
+    for remark in reader.remarks(path):
         console.warn(remark)
     inferred = inferred_contract(path, target, task)
     current = None if replace else current_contract(replace)
@@ -35,7 +34,7 @@ def infer_contract(data: str | None, target: str | None, task: Task | None, repl
 
 
 def inferred_contract(source: str, target: str | None, task: Task | None) -> Contract:
-    """The contract of a file; at a terminal, a prompt for the target is repeated until it can be learned."""
+    """The contract of a file; a terminal prompts until the target can be learned."""
     ask = console.ask_task if console.can_ask() else None
     if target:
         return infer.infer(source, target, task, ask)
@@ -50,7 +49,7 @@ def inferred_contract(source: str, target: str | None, task: Task | None) -> Con
 def contract_source(
     data: str | None, target: str | None, task: Task | None, replace: bool
 ) -> tuple[str, str | None, Task | None]:
-    """What to infer from: the arguments, else what `contract.yaml` names, else what `config.toml` names."""
+    """What to infer from: the arguments, else `contract.yaml`, else `config.toml`."""
     if current := current_contract(replace):
         path = data or current.data
         if target in (None, current.target) and current.target in reader.names(path):
@@ -66,7 +65,7 @@ def contract_source(
 
 
 def current_contract(replace: bool) -> Contract | None:
-    """The contract that is there; one that cannot be read is as good as none when it is to be replaced anyway."""
+    """The contract that is there; none if it is unreadable and to be replaced anyway."""
     if not CONTRACT.exists():
         return None
     try:
@@ -78,7 +77,7 @@ def current_contract(replace: bool) -> Contract | None:
 
 
 def check_replaceable(current: Contract, inferred: Contract) -> None:
-    """Show what a new contract says otherwise; `UserError` where a person would miss the one that is there."""
+    """Show what would change; `UserError` where a person would miss what is there."""
     edited = contract_file.is_edited(CONTRACT.read_text(encoding="utf-8"))
     if not edited and current.target != inferred.target:
         title = "title and description of the API are in config.toml, under [serve]"

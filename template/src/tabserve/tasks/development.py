@@ -14,22 +14,18 @@ from tabserve.tasks.cluster import paths
 from tabserve.tasks.model_file import train_if_missing
 
 MADE = (".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", "build", "dist")
-CHECKS = {
-    "ruff check": ("ruff", "check", "."),
-    "ruff format": ("ruff", "format", "--check", "."),
-    "mypy": ("mypy",),
-}
-FIXES = {"ruff check": ("ruff", "check", "--fix", "."), "ruff format": ("ruff", "format", ".")}
+CHECKS = {"ruff check": "ruff check .", "ruff format": "ruff format --check .", "mypy": "mypy"}
+FIXES = {"ruff check": "ruff check --fix .", "ruff format": "ruff format ."}
 
 
 def setup(arguments: argparse.Namespace, project: Project) -> None:
-    """`setup`: a git repository where there is none; `uv run` has made the environment."""
+    """`setup`: a git repository where there is none."""
     if not Path(".git").exists() and not programs.output("git", "rev-parse", "--git-dir"):
         programs.call("git", "init", "--quiet", "--initial-branch", "main")
 
 
 def hooks(arguments: argparse.Namespace, project: Project) -> None:
-    """`hooks`: let git run `lint` before each commit and `test` before each push."""
+    """`hooks`: `lint` before each commit and `test` before each push."""
     programs.path_of("uv")  # the hooks call it
     programs.call(sys.executable, "-m", "pre_commit", "install")
 
@@ -58,14 +54,14 @@ def lint(arguments: argparse.Namespace, project: Project) -> None:
 
 
 def format(arguments: argparse.Namespace, project: Project) -> None:
-    """`format`: apply automatic fixes and format; what is left to do by hand fails at the end."""
+    """`format`: apply fixes and format; fails where something is left to do."""
     fail(failing(FIXES))
 
 
-def failing(tools: Mapping[str, tuple[str, ...]]) -> list[str]:
+def failing(tools: Mapping[str, str]) -> list[str]:
     """Run all tools; returns the names of those that fail."""
     sys.stdout.flush()
-    return [name for name, command in tools.items() if programs.code_of(sys.executable, "-m", *command)]
+    return [name for name, command in tools.items() if programs.code_of(sys.executable, "-m", *command.split())]
 
 
 def fail(failed: list[str]) -> None:
@@ -82,4 +78,3 @@ def clean(arguments: argparse.Namespace, project: Project) -> None:
         names[:] = [name for name in names if name != ".venv"]
         if "__pycache__" in names:
             shutil.rmtree(Path(folder, "__pycache__"))
-            names.remove("__pycache__")

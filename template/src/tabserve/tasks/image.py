@@ -11,11 +11,9 @@ from tabserve.operations import size as sizes
 from tabserve.project import Project
 from tabserve.tasks.model_file import train_if_missing
 
-STOP_SECONDS = 30
-
 
 def image(arguments: argparse.Namespace, project: Project) -> None:
-    """`image`: build the server's image, with the model, tagged by commit and model, by version and as the latest."""
+    """`image`: build the server's image, tagged by commit and model, version, latest."""
     train_if_missing(project)
     built, version = name(arguments), images.version()
     base = images.untagged(built)
@@ -31,8 +29,9 @@ def jobs_image(arguments: argparse.Namespace, project: Project) -> None:
 
 
 def run(arguments: argparse.Namespace, project: Project) -> None:
-    """`run`: a container of the image in the background, on a port of this machine."""
-    port, named = settings.load(settings.ServeSettings, port=arguments.port).port, name(arguments)
+    """`run`: a container of the image, on a port of this machine."""
+    port = settings.load(settings.ServeSettings, port=arguments.port).port
+    named = name(arguments)
     programs.path_of("docker")
     exposed = programs.output("docker", "image", "inspect", "--format", "{{json .Config.ExposedPorts}}", named)
     if not exposed:
@@ -57,7 +56,7 @@ def ps(arguments: argparse.Namespace, project: Project) -> None:
 
 def stop(arguments: argparse.Namespace, project: Project) -> None:
     """`stop`: stop the container; requests in flight are finished first."""
-    programs.call("docker", "stop", "--time", str(STOP_SECONDS), project.name)
+    programs.call("docker", "stop", "--time", "30", project.name)
 
 
 def rm(arguments: argparse.Namespace, project: Project) -> None:

@@ -1,4 +1,4 @@
-"""The model file that tasks need: whether it is there, and whether it is older than what it was trained from."""
+"""The model file that tasks need: is it there, is it up to date?"""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from tabserve.settings import CONTRACT, ContractSettings, ModelSettings, load
 
 
 def train_if_missing(project: Project) -> None:
-    """Train where there is no model, but something to learn from: in a project, and not in the server's image."""
+    """Train where there is no model, but a contract or data: not in the server's image."""
     model = load(ModelSettings).model
     if not model.exists() and (CONTRACT.exists() or Path(load(ContractSettings).data).is_file()):
         from tabserve.tasks import train
@@ -18,7 +18,7 @@ def train_if_missing(project: Project) -> None:
 
 
 def outdated(project: Project, model: Path) -> str | None:
-    """Why the model is older than what it was trained from, where that is here too."""
+    """Why the model is older than its sources, where those are here too."""
     if not CONTRACT.exists() or not model.is_file():
         return None
     sources = (CONTRACT, source(project.pipelines))
