@@ -14,7 +14,7 @@ from tabserve.settings import TrainSettings, load
 LEAST: dict[str, float] = {}  # {"roc_auc": 0.9}
 MOST: dict[str, float] = {}  # {"mae": 12.5}
 
-# Yours: rows, and the label that each must get, or the value to 5 %.
+# Yours: rows, and the label that each must get, or the value to 5%.
 KNOWN: list[tuple[dict[str, Any], Any]] = []  # [({"age": 57, "income": 48_000}, "yes")]
 
 FEW = 20  # held-out rows; scores of fewer say little

@@ -146,14 +146,14 @@ def test_an_init_container_that_fails(deployed: Deployed) -> None:
 def test_a_secret_that_is_not_there(deployed: Deployed) -> None:
     with changed(deployed.project / "k8s/deployment.yaml", ("optional: true", "optional: false")):
         printed = refused(deployed)
-    assert f"there is no Secret '{NAME}'; make it as k8s/secret.example.yaml says, or mark it optional" in printed
+    assert f"there is no Secret '{NAME}'; create it as k8s/secret.example.yaml says, or mark it optional" in printed
 
 
 def test_pods_that_no_node_has_room_for(deployed: Deployed) -> None:
     room = ("cpu: 100m", "cpu: 1000"), ('cpu: "1"', 'cpu: "1000"')
     with changed(deployed.project / "k8s/deployment.yaml", *room):
         printed = refused(deployed)
-    assert "no node has room for a pod" in printed
+    assert "no node has enough free resources for a pod" in printed
     assert "lower what k8s/deployment.yaml requests" in printed
 
 
@@ -163,7 +163,7 @@ def test_pods_that_the_namespace_refuses(deployed: Deployed) -> None:
         early = make(deployed.project, "deploy", code=2)
         assert "securityContext.allowPrivilegeEscalation must be false" in early
         printed = unchecked(deployed)
-    assert "the cluster refuses the pods: " in printed
+    assert "the cluster rejects the pods: " in printed
     assert 'violates PodSecurity "restricted' in printed
 
 

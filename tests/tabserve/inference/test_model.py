@@ -69,7 +69,7 @@ BROKEN: dict[str, tuple[Callable[[bytes], bytes | None], str]] = {
         " its own ",
     ),
     "no text": (lambda model: model.replace(b'"reason', b'"\xffeason'), "has damaged metadata"),
-    "no example": (lambda model: changed(model, lambda metadata: metadata.pop("example")), "refuses its own example"),
+    "no example": (lambda model: changed(model, lambda metadata: metadata.pop("example")), "rejects its own example"),
 }
 
 

@@ -85,7 +85,7 @@ FILE_CASES: dict[str, tuple[Callable[[Path], object], str | tuple[str, ...]]] = 
     ),
     "a ConfigMap whose changes roll nothing": (
         lambda folder: replace(folder / "configmap.yaml", "needsHashSuffix: enabled", "other: enabled"),
-        "needsHashSuffix: enabled a change of it would not roll the pods",
+        "needsHashSuffix: enabled a change would not trigger a rollout",
     ),
     "an example that is applied": (
         lambda folder: listing(folder, "secret.example.yaml"),

@@ -40,7 +40,7 @@ def rollout(*conditions: dict[str, str]) -> Document:
 CRASH = waiting("CrashLoopBackOff", "back-off 10s restarting failed container")
 NO_MOUNT = 'MountVolume.SetUp failed for volume "secrets" : secret "x" not found'
 NO_IMAGE = "the image registry/app:1 cannot be pulled"
-MAKE_SECRET = "make it as k8s/secret.example.yaml says, or mark it optional"
+MAKE_SECRET = "create it as k8s/secret.example.yaml says, or mark it optional"
 
 # The pod, what Kubernetes said about it, what is wrong, how to fix it, and whether waiting is in vain.
 TROUBLES: dict[str, tuple[Document, Documents, str, str, bool]] = {
@@ -124,7 +124,7 @@ TROUBLES: dict[str, tuple[Document, Documents, str, str, bool]] = {
     "no room": (
         unschedulable(),
         said("0/1 nodes are available"),
-        "no node has room for a pod: Insufficient cpu",
+        "no node has enough free resources for a pod: Insufficient cpu",
         "lower what k8s/deployment.yaml requests",
         False,
     ),
@@ -163,10 +163,10 @@ def test_a_pod_that_needs_only_time_is_in_no_trouble(pod: Document, events: Docu
         (
             '0/1 nodes are available: persistentvolumeclaim "models" not found.',
             "there is no PersistentVolumeClaim 'models'",
-            "make it with the storage",
+            "create it with a storage class",
         ),
-        ("pod has unbound immediate PersistentVolumeClaims", "a volume claim is not bound", "kubectl get pvc"),
-        ("0/1 nodes: 1 Insufficient memory.", "no node has room for a pod", "lower what k8s/deployment.yaml requests"),
+        ("pod has unbound immediate PersistentVolumeClaims", "a PersistentVolumeClaim is not bound", "kubectl get pvc"),
+        ("0/1 nodes: 1 Insufficient memory.", "no node has enough free resources for a pod", "lower what k8s/deployment.yaml requests"),
         ("0/1 nodes: 1 node(s) didn't match Pod's node affinity/selector", "no node fits a pod", "nodeSelector"),
     ],
 )
@@ -183,7 +183,7 @@ def test_pods_that_the_cluster_refuses_are_final_trouble_without_a_pod() -> None
     refused = {"type": "ReplicaFailure", "status": "True", "message": "violates PodSecurity"}
     found = trouble_of(rollout(refused), [], [])
     assert found is not None
-    assert found.what == "the cluster refuses the pods: violates PodSecurity"
+    assert found.what == "the cluster rejects the pods: violates PodSecurity"
     assert found.fix == "fix k8s/deployment.yaml"
     assert (found.pod, found.events, found.final) == ("", (), True)
     assert trouble_of(rollout(refused | {"status": "False"}), [], []) is None

@@ -98,9 +98,9 @@ def _unlisted(folder: Path, head: Document, patches: list[Path], files: set[Path
 
 
 def unhashed(manifests: Manifests) -> Iterator[str]:
-    """A ConfigMap's name changes with its data, which rolls the pods."""
+    """A ConfigMap's name changes with its data, which triggers a rollout."""
     pods = [pod for pod in manifests.pods if pod.kind == "Deployment"]
     used = [target for pod in pods for _, target, *_ in link_rules.references_of(pod)]
     for document in manifests.of("ConfigMap"):
         if name(document) in used and at(document, "metadata", "annotations", HASH) != "enabled":
-            yield f"{label(document)}: without the annotation {HASH}: enabled a change of it would not roll the pods"
+            yield f"{label(document)}: without the annotation {HASH}: enabled a change would not trigger a rollout"

@@ -1,7 +1,7 @@
 """The server in a container with its pod's settings and limits, and a load beside it; both are always removed again.
 
 The two share a network that nobody else is in, so no port is published, and neither a proxy nor a virtual machine's
-network is measured. The use of CPU and memory is what the engine reads from the control group.
+network is measured. The use of CPU and memory comes from the cgroup, through the API of the Docker Engine.
 """
 
 import json
@@ -84,7 +84,10 @@ class Server:
 
 @contextmanager
 def running(image: str, settings: Mapping[str, str], limits: tuple[float | None, float], port: int) -> Iterator[Server]:
-    """A server that is ready, or `UserError`; `limits` are cores or None, and bytes of memory."""
+    """A server that is ready, with these settings as its environment; `limits` are cores or None, and bytes of memory.
+
+    Raises `UserError` if there is no such image, the engine rejects the container, or the server does not become ready.
+    """
     if (done := run("docker", "version")).returncode:
         raise UserError(f"docker does not run: {first_line(done.stderr)}")
     if run("docker", "image", "inspect", image).returncode:

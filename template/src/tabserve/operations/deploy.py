@@ -35,7 +35,7 @@ def manifests() -> list[Document]:
 
 
 def release(image: str) -> list[Document]:
-    """The manifests with this image; `UserError` where its name is invalid."""
+    """The manifests with this image; `UserError` where its name is invalid, or it was built here and not pushed."""
     if not IMAGE.fullmatch(image):
         raise UserError(f"{image!r} is not a valid image: write IMAGE=registry/name:tag, the name in lower case")
     return [with_image(document, pinned(image)) for document in manifests()]
@@ -82,7 +82,7 @@ def check(documents: list[Document], paths: frozenset[str]) -> None:
 
 
 def deploy(documents: list[Document]) -> None:
-    """Apply, wait, report; `UserError` where the cluster refuses it."""
+    """Apply, wait, report; `UserError` where the cluster rejects it or pods do not become ready."""
     namespace, target, image = target_of(documents)
     check_reachable()
     print(f"deploy {image} to namespace {namespace}", flush=True)
@@ -116,7 +116,7 @@ def node_ports(documents: list[Document]) -> list[int]:
 
 
 def apply(documents: list[Document]) -> None:
-    """Hand the manifests to the cluster; `UserError` where it refuses one."""
+    """Hand the manifests to the cluster; `UserError` where it rejects one."""
     done = programs.run("kubectl", "apply", "--filename", "-", text=yaml.safe_dump_all(documents))
     print(done.stdout, end="", flush=True)
     if unknown := re.search(r'no matches for kind "(\w+)" in version "([^"]+)"', done.stderr):
@@ -125,7 +125,7 @@ def apply(documents: list[Document]) -> None:
             "k8s/kustomization.yaml; everything else is applied"
         )
     if done.returncode:
-        raise UserError(f"the cluster refuses a manifest: {programs.last_line(done.stderr)}")
+        raise UserError(f"the cluster rejects a manifest: {programs.last_line(done.stderr)}")
 
 
 def least_pods(documents: list[Document]) -> int:

@@ -9,7 +9,7 @@ from tabserve.operations.manifests import SERVER, Document, at, items, name
 IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 ABSENT = {
     "configmap": ("ConfigMap", "list its file in k8s/kustomization.yaml, or apply it"),
-    "secret": ("Secret", "make it as k8s/secret.example.yaml says, or mark it optional"),
+    "secret": ("Secret", "create it as k8s/secret.example.yaml says, or mark it optional"),
 }
 SHOWN_EVENTS = 5
 
@@ -39,7 +39,7 @@ def trouble_of(deployment: Document, pods: Sequence[Document], events: Sequence[
     conditions = {item["type"]: item for item in at(deployment, "status", "conditions") or ()}
     refused = conditions.get("ReplicaFailure", {})
     if refused.get("status") == "True":
-        return Trouble(f"the cluster refuses the pods: {refused['message']}", "fix k8s/deployment.yaml", final=True)
+        return Trouble(f"the cluster rejects the pods: {refused['message']}", "fix k8s/deployment.yaml", final=True)
     if conditions.get("Progressing", {}).get("reason") != "ProgressDeadlineExceeded":
         return None
     if not waiting:
@@ -91,11 +91,17 @@ def _of_start(pod: Document, said: Sequence[str]) -> Trouble | None:
 def _unschedulable(message: str) -> tuple[str, str]:
     """Why no node takes a pod: a claim, room, or what the pod asks of a node."""
     if claim := re.search(r'persistentvolumeclaim "([^"]+)" not found', message):
-        return f"there is no PersistentVolumeClaim {claim[1]!r}", "make it with the storage that the cluster has"
+        return f"there is no PersistentVolumeClaim {claim[1]!r}", "create it with a storage class of the cluster"
     if "unbound" in message:
-        return f"a volume claim is not bound: {message}", "see `kubectl get pvc`: the cluster has no such storage"
+        return (
+            f"a PersistentVolumeClaim is not bound: {message}",
+            "see `kubectl get pvc`: the cluster has no such storage",
+        )
     if "Insufficient" in message:
-        return f"no node has room for a pod: {message}", "free some, or lower what k8s/deployment.yaml requests"
+        return (
+            f"no node has enough free resources for a pod: {message}",
+            "free some, or lower what k8s/deployment.yaml requests",
+        )
     return f"no node fits a pod: {message}", "correct its nodeSelector or tolerations, or prepare a node"
 
 

@@ -96,7 +96,7 @@ async def connect(port: int) -> Connection | None:
 
 
 class Load:
-    """The same request, `rate` times a second; 0: whenever a connection is free."""
+    """The same request many times: `rate` a second whatever the server does, or at 0 when a connection is free."""
 
     def __init__(self, port: int, request: bytes, connections: int, rate: float) -> None:
         self.port = port

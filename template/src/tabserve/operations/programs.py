@@ -9,7 +9,7 @@ SECONDS = 120
 
 
 def call(*command: str) -> None:
-    """Run a program that writes to the terminal; exit where it fails."""
+    """Run a program that writes to the terminal itself; where it fails, exit with its code."""
     if code := code_of(*command):
         raise SystemExit(code)
 
@@ -20,7 +20,7 @@ def code_of(*command: str) -> int:
 
 
 def run(*command: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a program with a text as input, and keep what it prints; `UserError` if it hangs."""
+    """Run a program with a text as input, and keep what it prints; `UserError` if it is missing or hangs."""
     path = path_of(command[0])
     try:
         return subprocess.run(

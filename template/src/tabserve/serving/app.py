@@ -43,7 +43,7 @@ def model_app(settings: ServeSettings, dependencies: Guard = ()) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        # One, because what it does holds Python's lock: more would only take turns with each other and the event loop.
+        # One, because what it does holds the GIL: more would only take turns with each other and the event loop.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1, "worker"))
         loading = asyncio.create_task(service.load())
         yield
@@ -132,7 +132,7 @@ def _add_model(app: FastAPI, service: Service, guard: Guard) -> None:
 def _add_predict(app: FastAPI, service: Service, guard: Guard) -> APIRoute:
     @app.post("/predict", tags=["model"], dependencies=guard, summary="Predict for one row, or for each row of a list")
     async def predict(request: Request) -> Response:
-        """Each row is checked against the contract; one that breaks it refuses the request, with the reasons."""
+        """Each row is checked against the contract; if one violates it, the response lists the reasons."""
         # Most requests do not come here: fast_path.py answers them the same, and leaves its errors to this.
         try:
             if ERROR in request.scope:

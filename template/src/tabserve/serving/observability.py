@@ -80,7 +80,7 @@ class Latency(Collector):
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """What the registry asks for."""
-        text = "Time from the request's head to the answer's end."
+        text = "Time from the request headers to the end of the response."
         family = HistogramMetricFamily("http_request_duration_seconds", text, labels=["path"])
         bounds = [*map(str, LATENCY_BUCKETS), "+Inf"]
         for path, counts in self.counts.items():

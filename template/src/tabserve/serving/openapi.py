@@ -48,7 +48,7 @@ class Problem(BaseModel):
 
 
 class Problems(BaseModel):
-    """Why a request was refused."""
+    """Why a request was rejected."""
 
     detail: list[Problem]
 

@@ -30,7 +30,7 @@ class Predictor:
             example = self.row.validate_json(text)
             self.model.content(self._answers([example]))
         except (KeyError, IndexError, ValueError, OverflowError):  # ValidationError is a ValueError
-            raise UserError(f"{settings.model} refuses its own example: train it again") from None
+            raise UserError(f"{settings.model} rejects its own example: train it again") from None
         turn = scheduling.Turn(loop)
         cost = batching.measure(self._answers, example)
         per_byte = batching.quickest(lambda: self.row.validate_json(text)) / len(text)

@@ -169,7 +169,7 @@ class _PlainIntegers:
 
 
 def _round_down(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
-    # The graph stores thresholds as float32. Rounded to nearest, one between two neighbouring float32 numbers becomes
+    # The graph stores thresholds as float32. Rounded to nearest, one between two neighboring float32 numbers becomes
     # one of them and sends a row the other way; rounded down, `x <= threshold` is the same for every x.
     nearest = thresholds.astype(np.float32)
     return np.where(nearest > thresholds, np.nextafter(nearest, np.float32(-np.inf)), nearest)
