@@ -102,7 +102,9 @@ def quotations() -> dict[str, str]:
 
 def tasks(project: Path) -> str:
     """What `make help` prints in the project."""
-    printed = subprocess.run(["make", "help"], cwd=project, capture_output=True, text=True, check=True).stdout
+    printed = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=project, capture_output=True, text=True, check=True
+    ).stdout
     return f"```text\n{printed.rstrip()}\n```"
 
 

@@ -166,7 +166,7 @@ def test_a_pod_that_needs_only_time_is_in_no_trouble(pod: Document, events: Docu
             "create it with a storage class",
         ),
         ("pod has unbound immediate PersistentVolumeClaims", "a PersistentVolumeClaim is not bound", "kubectl get pvc"),
-        ("0/1 nodes: 1 Insufficient memory.", "no node has enough free resources for a pod", "lower what k8s/deployment.yaml requests"),
+        ("0/1 nodes: 1 Insufficient memory.", "no node has enough free resources for a pod", "lower what k8s"),
         ("0/1 nodes: 1 node(s) didn't match Pod's node affinity/selector", "no node fits a pod", "nodeSelector"),
     ],
 )
