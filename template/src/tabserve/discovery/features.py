@@ -75,7 +75,7 @@ def _boolean(present: pl.Series, conventions: Conventions) -> Column | None:
 
 
 def numeric(present: pl.Series, conventions: Conventions) -> tuple[NumberFormat, pl.Series] | None:
-    """The format of numbers and the finite ones; None if a value is no number, or none is finite."""
+    """The format of numbers and the finite ones; None if a value is not a number, or none is finite."""
     is_text = present.dtype == pl.String
     format = formats.number_format(present, conventions) if is_text else PLAIN
     if format is None or not (is_text or present.dtype.is_numeric()):
