@@ -14,8 +14,8 @@ from tabserve.settings import TrainSettings, load
 LEAST: dict[str, float] = {}  # {"roc_auc": 0.9}
 MOST: dict[str, float] = {}  # {"mae": 12.5}
 
-# Yours: rows, and the label that each must get, or the value to 5%.
-KNOWN: list[tuple[dict[str, Any], Any]] = []  # [({"age": 57, "income": 48_000}, "yes")]
+# Yours: whole rows, and the label that each must get, or the value to 5%.
+KNOWN: list[tuple[dict[str, Any], Any]] = []  # [({"age": 57, ...}, "yes")], with all features
 
 FEW = 20  # held-out rows; scores of fewer say little
 

@@ -30,7 +30,7 @@ def refused(deployed: Deployed, *arguments: str) -> str:
     with steady_load(deployed.url, deployed.row):
         printed = make(deployed.project, "deploy", *arguments, code=2)
     assert before <= deployed.images()
-    assert printed.count(". Pods of the release before, if any, serve on\n") == 1
+    assert printed.count(". The previous release, if any, keeps serving\n") == 1
     return printed
 
 

@@ -34,7 +34,6 @@ COMPONENT_FILES = (
 )
 ALWAYS = {
     ".copier-answers.yml",
-    ".editorconfig",
     ".gitattributes",
     ".gitignore",
     ".pre-commit-config.yaml",

@@ -1,5 +1,6 @@
 """Files are written whole or not at all."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -23,3 +24,11 @@ def test_all_files_are_written_or_none(tmp_path: Path) -> None:
     assert files[0].read_text() == "after"
     assert files[0].stat().st_mode & 0o777 == 0o640
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_only_a_regular_file_is_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(UserError, match="pipe cannot be written: it is not a regular file"):
+        write_atomically({pipe: b"text"})
+    assert pipe.is_fifo()

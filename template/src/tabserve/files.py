@@ -33,8 +33,8 @@ def write_atomically(contents: Mapping[Path, bytes]) -> None:
         for link, content in contents.items():
             path = link.resolve()
             with writable(link):
-                if path.is_dir():
-                    raise IsADirectoryError("Is a directory")
+                if path.exists() and not path.is_file():
+                    raise OSError("it is not a regular file")
                 path.parent.mkdir(parents=True, exist_ok=True)
                 folder = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.")
                 written[path] = Path(cleanup.enter_context(folder)) / path.name

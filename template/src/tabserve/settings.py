@@ -139,7 +139,7 @@ def _check_environment(section: str, kind: type[Section]) -> None:
     prefix = f"{section.upper()}_"
     fields = (ServeSettings if issubclass(kind, ModelSettings) else kind).model_fields
     known = [f"{prefix}{name.upper()}" for name in fields]
-    for name in os.environ:
+    for name in map(str.upper, os.environ):
         close = suggestion(name, known, cutoff=0.85) if name.startswith(prefix) and name not in known else ""
         if close:
             raise UserError(f"{name} in the environment is not a setting{close}")

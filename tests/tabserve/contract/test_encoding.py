@@ -8,6 +8,8 @@ import pytest
 
 from tabserve.contract.encoding import layout, row_encoder
 from tabserve.contract.model import Column, Contract, Kind
+from tabserve.errors import UserError
+from tests.tabserve.conftest import Trained
 
 VALUES: dict[Kind, Any] = {
     "integer": 3,
@@ -48,3 +50,11 @@ def test_each_category_has_a_code_and_so_have_none_and_others() -> None:
     rows = [{"x": value} for value in (None, "a", "b", "z")]
     assert row_encoder(contract)(rows)[:, 0].tolist() == [0, 1, 2, 3]
     assert layout(contract).codes == ((0, 1, 2, 3),)
+
+
+def test_an_unknown_name_of_the_matrix_gets_the_near_one(trained: Trained) -> None:
+    names = layout(trained.contract).names
+    assert [names.index(name) for name in names] == list(range(len(names)))
+    with pytest.raises(UserError) as error:
+        names.index(f"{names[0]}e")
+    assert f"there is no column '{names[0]}e'; did you mean {names[0]}?; it has " in str(error.value)

@@ -32,7 +32,7 @@ def test_both_versions_of_control_groups_are_read(cache: str) -> None:
         "memory_stats": {"usage": 100, "stats": {cache: 30, "file": 50}},
     }
     assert container.use_of(told) == Use(1.5, 9, 3, 70)
-    assert container.use_of({"memory_stats": {}}) == Use(0, 0, 0, 0)
+    assert container.use_of({"cpu_stats": {}, "memory_stats": {}}) == Use(0, 0, 0, 0)
 
 
 def test_what_docker_says_is_one_line() -> None:
@@ -42,7 +42,8 @@ def test_what_docker_says_is_one_line() -> None:
     assert container.field_of("<html>", "detail") == "<html>"
 
 
-def test_an_engine_that_says_nothing_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(container, "engine", lambda path: "no such container")
-    with subprocess.Popen(["true"], text=True) as load, pytest.raises(UserError, match=r"uses: no such container$"):
+@pytest.mark.parametrize("answer", ["no such container", '{"message": "no such container"}'])
+def test_an_engine_that_says_nothing_is_one_line(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    monkeypatch.setattr(container, "engine", lambda path: answer)
+    with subprocess.Popen(["true"], text=True) as load, pytest.raises(UserError, match=r"uses: .*no such container"):
         container.Server("gone", 0, 0, load).use()

@@ -33,7 +33,7 @@ def progress(generation: int = 2, observed: int = 2, wanted: int = 3, **status: 
         ),
         ({}, "0 of 3 pods are new"),
         ({"replicas": 4, "updatedReplicas": 1, "availableReplicas": 3}, "1 of 3 pods are new"),
-        ({"replicas": 5, "updatedReplicas": 3, "availableReplicas": 5}, "2 old pods go"),
+        ({"replicas": 5, "updatedReplicas": 3, "availableReplicas": 5}, "2 old pods are terminating"),
         ({"replicas": 3, "updatedReplicas": 3}, "0 of 3 pods are ready"),
         ({"replicas": 3, "updatedReplicas": 3, "availableReplicas": 2}, "2 of 3 pods are ready"),
         ({"replicas": 3, "updatedReplicas": 3, "availableReplicas": 3}, None),

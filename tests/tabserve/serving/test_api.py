@@ -1,5 +1,6 @@
 import asyncio
 import datetime as dt
+import gc
 import json
 import math
 import re
@@ -191,6 +192,27 @@ def test_very_many_problems_cost_no_more_than_those_that_are_listed(
     with pytest.raises(ValidationError) as error:
         adapter.validate_json(schema.trimmed(body, trained.contract, 1_000))
     assert error.value.error_count() <= 200
+
+
+@ONE_MODEL
+@pytest.mark.parametrize("names", [150, 2_000, 50_000])
+@pytest.mark.parametrize("before", ["{", "[{"])
+def test_many_unknown_names_leave_few_errors_behind(usual: TestClient, before: str, names: int) -> None:
+    """Each error holds a kilobyte, and a circle of error, frame and future would hold it for long."""
+    body = before + ",".join(f'"{name}":0' for name in range(names)) + "}" + "]" * (len(before) - 1)
+    predictor = cast(Any, usual.app).state.service.predictor
+    with pytest.raises(ValidationError) as error:
+        predictor.read(body.encode())
+    assert error.value.error_count() <= 200
+    del error
+    gc.collect()
+    gc.disable()
+    try:
+        refused(usual, body.encode())
+        ended = [held for held in gc.get_objects() if isinstance(held, asyncio.Future) and held.done()]
+        assert not [held for held in ended if not held.cancelled() and isinstance(held.exception(), ValidationError)]
+    finally:
+        gc.enable()
 
 
 @ONE_MODEL

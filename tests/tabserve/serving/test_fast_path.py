@@ -21,6 +21,7 @@ from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware import Middleware
+from starlette.routing import Host
 
 from tabserve.inference import model as models
 from tabserve.serving.app import model_app
@@ -198,6 +199,21 @@ def test_both_paths_are_logged(
     assert "rejected_requests_total 4.0" in metrics
 
 
+@ONE_MODEL
+def test_the_time_of_a_slow_body_is_logged(
+    trained: Trained, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "access")
+    with (
+        running(ServeSettings(model=trained.model, read_timeout=0.3)) as served,
+        socket.create_connection(("127.0.0.1", served.port)) as late,
+    ):
+        late.sendall(b"POST /predict HTTP/1.1\r\nHost: test\r\nContent-Length: 50\r\n\r\n{")
+        assert b" 408 " in late.recv(100)
+    (line,) = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"status": 408' in line]
+    assert line["milliseconds"] >= 250
+
+
 # --- load
 
 
@@ -371,6 +387,13 @@ def with_middleware_that_reads_the_route(app: FastAPI) -> FastAPI:
     return app
 
 
+def first_of_host(app: FastAPI) -> FastAPI:
+    other = FastAPI()
+    other.add_api_route(PREDICT, marked, methods=["POST"])
+    app.router.routes.insert(0, Host("api.test", other))
+    return app
+
+
 def with_other_endpoint(app: FastAPI) -> FastAPI:
     app.router.routes.remove(route_of(app))
     app.add_api_route(PREDICT, marked, methods=["POST"])
@@ -389,6 +412,7 @@ SEEN: dict[str, tuple[Callable[[FastAPI], Any], bytes | None]] = {
     "a dependency of model_app": (lambda app: app, None),
     "an override": (with_override, None),
     "an earlier route": (lambda app: first(app, "/{anything}", methods=["POST"]), None),
+    "an earlier route of a host": (first_of_host, None),
     "another route": (with_other_endpoint, None),
     "a handler of bad rows": (with_handler(RequestValidationError), b"{"),
     "a handler of HTTP errors": (with_handler(StarletteHTTPException), b" " * 2_000),
@@ -403,7 +427,7 @@ def test_what_app_py_adds_sees_predictions(trained: Trained, example: dict[str, 
     dependencies = [Depends(refuse)] if kind == "a dependency of model_app" else []
     configured = ServeSettings(model=trained.model, api_key=SecretStr("open-sesame"), max_body_bytes=1_500)
     with running(configured, lambda settings: change(model_app(settings, dependencies))) as served:
-        key = {"X-API-Key": "open-sesame"}
+        key = {"X-API-Key": "open-sesame", "Host": "api.test"}
         assert served.ask("POST", PREDICT, body or json.dumps(example).encode(), key)[1].get("x-mark") == "1"
 
 

@@ -142,7 +142,7 @@ def test_addresses_that_lead_nowhere(address: str, message: str) -> None:
     [
         ("t.csv", b"", "is empty"),
         ("t.csv", b" \n\n", "is empty"),
-        ("t.csv", bytes(range(256)) * 20, "holds zero bytes"),
+        ("t.csv", bytes(range(256)) * 20, "holds NUL bytes"),
         ("t.csv", b"1,2\n3,4\n", "line 1 holds 1, 2 where names should be"),
         ("t.csv", b"a,b\n1,2,3\n", "the record in line 2 has 3 fields, the header has 2"),
         ("t.csv", b"Title\n\na,b\n1,2\n3,4\n1,2,3\n", "the record in line 6 has 3 fields"),
@@ -217,3 +217,14 @@ def test_separators_are_reported(tmp_path: Path) -> None:
         f"{path}: semicolons separate the columns",
         f"{path}: 2 lines above the header are skipped",
     ]
+
+
+@pytest.mark.parametrize("row", ["1,2,yes,\n\n", "1,2,yes\n"], ids=["blank lines", "short records"])
+def test_each_block_has_the_columns_of_the_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: str) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("age,income,bought,note\n" + "1,2,yes,more\n" * 5 + row * 300)
+    whole = pl.concat(reader.batches(path))
+    monkeypatch.setattr(reader, "BATCH_BYTES", 64)
+    assert pl.concat(reader.batches(path)).equals(whole)
+    assert whole.columns == ["age", "income", "bought", "note"]
+    assert whole.filter(pl.col("bought") == "yes").height == 305

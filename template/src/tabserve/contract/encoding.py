@@ -20,12 +20,13 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tabserve.contract.model import Column, Contract, label_text
+from tabserve.errors import UserError, suggestion
 
 if TYPE_CHECKING:
     import polars as pl
@@ -47,11 +48,23 @@ PARTS = {
 WORD = re.compile(r"\w+")
 
 
+class Names(tuple[str, ...]):
+    """Names whose `index` raises `UserError` for an unknown one."""
+
+    def index(self, name: str, *between: SupportsIndex) -> int:
+        """The position of a column of the matrix."""
+        if name not in self:
+            raise UserError(
+                f"pipeline.py: there is no column {name!r}{suggestion(name, self)}; it has {', '.join(self)}"
+            )
+        return super().index(name, *between)
+
+
 @dataclass(frozen=True)
 class Layout:
     """The columns of the matrix."""
 
-    names: tuple[str, ...]  # a name for each matrix column, `column` or `column.part`
+    names: Names  # a name for each matrix column, `column` or `column.part`
     sources: tuple[str, ...]  # for each matrix column, the contract column that it comes from
     numeric: list[int]  # positions of numbers, booleans and parts of dates
     categorical: list[int]  # positions of category codes
@@ -69,7 +82,7 @@ def layout(contract: Contract) -> Layout:
     columns = [features[name] for name, _ in parts]
     categorical = [i for i, column in enumerate(columns) if column.type == "category"]
     return Layout(
-        names=tuple(f"{name}.{part}" if part else name for name, part in parts),
+        names=Names(f"{name}.{part}" if part else name for name, part in parts),
         sources=tuple(name for name, _ in parts),
         numeric=[i for i, column in enumerate(columns) if column.type != "category"],
         categorical=categorical,

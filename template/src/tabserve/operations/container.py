@@ -56,7 +56,7 @@ class Server:
             line = self.load.stdout.readline()
         self.check()
         if not line:
-            raise UserError(f"the load ended beside the server: {first_line(self.load.stderr.read())}")
+            raise UserError(f"the load generator ended: {first_line(self.load.stderr.read())}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -66,8 +66,7 @@ class Server:
         state = json.loads(done.stdout)[0]["State"] if not done.returncode else {}
         if state.get("Running"):
             return
-        code = state.get("ExitCode", "unknown")
-        log = last_log(self.name)
+        code, log = state.get("ExitCode", "unknown"), last_log(self.name)
         if state.get("OOMKilled") or code == 137:
             enough = f"{memory_text(self.memory)} of memory are not enough; give it more with ARGS='--memory ...'"
             raise UserError(f"the server was killed: {enough}{log}")
@@ -78,7 +77,7 @@ class Server:
         answer = engine(f"/containers/{self.name}/stats?stream=false&one-shot=true")
         try:
             return use_of(json.loads(answer))
-        except ValueError:
+        except (ValueError, KeyError, OSError):
             raise UserError(f"docker does not tell what the container uses: {answer[:SHOWN]}") from None
 
 
@@ -166,7 +165,8 @@ def wait_until_ready(server: Server, started: float) -> None:
 def engine(path: str) -> str:
     """What the engine's API answers; HTTP/1.0 closes after the answer."""
     command = [path_of("docker"), "system", "dial-stdio"]
-    with subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    pipe, off = subprocess.PIPE, subprocess.DEVNULL
+    with subprocess.Popen(command, text=True, stdin=pipe, stdout=pipe, stderr=off) as process:
         assert process.stdin and process.stdout
         print(f"GET {path} HTTP/1.0\n", file=process.stdin, flush=True)
         return process.stdout.read().partition("\n\n")[2]
@@ -177,7 +177,7 @@ def use_of(document: Mapping[str, Any]) -> Use:
 
     Memory is what Kubernetes counts: without pages of files that were not used lately.
     """
-    throttling = at(document, "cpu_stats", "throttling_data") or {}
+    throttling = document["cpu_stats"].get("throttling_data") or {}
     memory = document.get("memory_stats") or {}
     kept = memory.get("stats") or {}
     reclaimable = kept.get("total_inactive_file", kept.get("inactive_file", 0))
@@ -203,5 +203,5 @@ def field_of(text: str, key: str) -> str:
 
 def first_line(text: str) -> str:
     """The first line that says something, without Docker's own beginning."""
-    line = next((line.strip() for line in text.splitlines() if line.strip()), "it said nothing")
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "it printed nothing")
     return line.removeprefix("docker: ").removeprefix("Error response from daemon: ")

@@ -89,7 +89,7 @@ def deploy(documents: list[Document]) -> None:
     apply(documents)
     wait(namespace, target, least_pods(documents))
     where = "".join(f" on port {port} of each node" for port in node_ports(documents))
-    print(f"ok  {target} serves{where}; `make status` shows it, `make rollback` takes it back")
+    print(f"ok  {target} serves{where}; `make status` shows it, `make rollback` undoes it")
 
 
 def rollback(documents: list[Document]) -> None:
@@ -156,7 +156,7 @@ def wait(namespace: str, target: str, least: int) -> None:
             troubled = (troubled or time.monotonic()) if trouble else 0.0
             if trouble and (trouble.final or time.monotonic() - troubled > PATIENCE_SECONDS):
                 show(namespace, trouble)
-                raise UserError(f"{trouble.what}; {trouble.fix}. Pods of the release before, if any, serve on")
+                raise UserError(f"{trouble.what}; {trouble.fix}. The previous release, if any, keeps serving")
             time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
         print("the rollout goes on in the cluster; `make status` shows it", file=sys.stderr)
@@ -170,12 +170,11 @@ def progress_of(deployment: Document, least: int = 0) -> str | None:
     wanted = max(at(deployment, "spec", "replicas") or 0, least)
     if status.get("observedGeneration", 0) < deployment["metadata"]["generation"]:
         return "waiting for the cluster to notice"
-    updated = status.get("updatedReplicas", 0)
-    ready = status.get("availableReplicas", 0)
+    updated, ready = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
     if updated < wanted:
         return f"{updated} of {wanted} pods are new"
     if status.get("replicas", 0) > updated:
-        return f"{status['replicas'] - updated} old pods go"
+        return f"{status['replicas'] - updated} old pods are terminating"
     return f"{ready} of {wanted} pods are ready" if ready < wanted else None
 
 

@@ -56,10 +56,8 @@ def _of_containers(pod: Document) -> Trouble | None:
     for status in [*(found.get("initContainerStatuses") or ()), *(found.get("containerStatuses") or ())]:
         waiting = at(status, "state", "waiting") or {}
         ended = at(status, "lastState", "terminated") or at(status, "state", "terminated") or {}
-        reason = str(waiting.get("reason", ""))
-        message = str(waiting.get("message", ""))
-        container = str(status.get("name", SERVER))
-        restarts = status.get("restartCount", 0)
+        reason, message = str(waiting.get("reason", "")), str(waiting.get("message", ""))
+        container, restarts = str(status.get("name", SERVER)), status.get("restartCount", 0)
         if reason in IMAGE_REASONS:
             what = f"the image {status['image']} cannot be pulled"
             return Trouble(what, "`make image push`, or say which with IMAGE=")

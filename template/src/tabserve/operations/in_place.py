@@ -16,8 +16,7 @@ def replaced(text: str, values: Mapping[Place, str]) -> str:
     with suppress(yaml.YAMLError):
         nodes, after = scalars(text), text
         for place in sorted(values.keys() & nodes.keys(), key=lambda place: -nodes[place].start_mark.index):
-            start = nodes[place].start_mark.index
-            end = nodes[place].end_mark.index
+            start, end = nodes[place].start_mark.index, nodes[place].end_mark.index
             quote = text[start] if text[start] in "'\"" else _quote(nodes[place], values[place])
             after = f"{after[:start]}{quote}{values[place]}{quote}{after[end:]}"
         wanted = {**{place: node.value for place, node in nodes.items()}, **values}

@@ -97,8 +97,7 @@ def references_of(pod: Pod) -> Iterator[tuple[str, str, str | None, bool]]:
 def services(manifests: Manifests) -> Iterator[str]:
     """Services lead to ports that their pods have, and not to jobs."""
     for service in manifests.of("Service"):
-        kind = at(service, "spec", "type")
-        pods = manifests.selected(at(service, "spec", "selector") or {})
+        kind, pods = at(service, "spec", "type"), manifests.selected(at(service, "spec", "selector") or {})
         for pod in (pod for pod in pods if pod.kind in ("Job", "CronJob")):
             yield f"{label(service)}: it would send requests to {pod.owner}: give that other labels"
         for port in items(service, "spec", "ports"):
@@ -144,8 +143,7 @@ def monitors(manifests: Manifests) -> Iterator[str]:
         services = [s for s in manifests.of("Service") if wanted.items() <= (at(s, "metadata", "labels") or {}).items()]
         ports = [port.get("name") for service in services for port in items(service, "spec", "ports")]
         for endpoint in items(monitor, "spec", "endpoints"):
-            port = endpoint.get("port")
-            path = str(endpoint.get("path", "/metrics"))
+            port, path = endpoint.get("port"), str(endpoint.get("path", "/metrics"))
             if not wanted or port not in ports:
                 yield f"{label(monitor)}: no Service with the labels {wanted} has a port {port!r}"
             if manifests.routes and path not in manifests.routes:

@@ -62,8 +62,7 @@ class Connection(asyncio.Protocol):
 
     async def ask(self, request: bytes) -> tuple[int, bytes]:
         """Status and body of the answer; `LOST` where the connection closes."""
-        self.received = b""
-        self.answer = asyncio.get_running_loop().create_future()
+        self.received, self.answer = b"", asyncio.get_running_loop().create_future()
         self.transport.write(request)
         return await self.answer
 
@@ -99,10 +98,8 @@ class Load:
     """The same request many times: `rate` a second whatever the server does, or at 0 when a connection is free."""
 
     def __init__(self, port: int, request: bytes, connections: int, rate: float) -> None:
-        self.port = port
-        self.request = request
-        self.connections = connections
-        self.rate = rate
+        self.port, self.request = port, request
+        self.connections, self.rate = connections, rate
         self.latencies: list[float] = []
         self.statuses: Counter[int] = Counter()
         self.open: set[Connection] = set()
@@ -111,16 +108,13 @@ class Load:
     async def run(self, seconds: float) -> dict[str, Any]:
         """Load the server for so long; returns what was measured."""
         connections = await asyncio.gather(*(self._connect() for _ in range(self.connections)))
-        used = time.process_time()
-        idle = idle_seconds()
-        started = time.perf_counter()
+        used, idle, started = time.process_time(), idle_seconds(), time.perf_counter()
         self.deadline = started + seconds + DRAIN
         ending = asyncio.get_running_loop().call_later(seconds + DRAIN, self._abort)
         due = self._due(started, seconds)
         await asyncio.gather(*(self._work(connection, due) for connection in connections))
         ending.cancel()
-        taken = time.perf_counter() - started
-        latencies = sorted(self.latencies)
+        taken, latencies = time.perf_counter() - started, sorted(self.latencies)
         own = (time.process_time() - used) / taken
         unused = (idle_seconds() - idle) / taken
         self._abort()
@@ -131,8 +125,7 @@ class Load:
     def _due(self, started: float, seconds: float) -> Iterator[float]:
         """When requests are due: at once, or by chance, as from many people."""
         if self.rate:
-            chance = random.Random(0)
-            count = max(round(self.rate * seconds), 1)
+            chance, count = random.Random(0), max(round(self.rate * seconds), 1)
             yield from sorted(started + chance.uniform(0, seconds) for _ in range(count))
         else:
             while (now := time.perf_counter()) < started + seconds:

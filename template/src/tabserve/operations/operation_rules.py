@@ -63,8 +63,7 @@ def _server_problems(pod: Pod, container: Container, settings: Mapping[str, str]
     ports = [str(port["containerPort"]) for port in items(container, "ports")]
     if (port := settings.get("SERVE_PORT")) and port not in ports:
         yield f"the server listens on SERVE_PORT {port}, the container on {', '.join(ports)}"
-    cores = quantity(at(container, "resources", "limits", "cpu"))
-    threads = _number(settings, "SERVE_THREADS")
+    cores, threads = quantity(at(container, "resources", "limits", "cpu")), _number(settings, "SERVE_THREADS")
     if cores is not None and threads > max(cores, 1):
         yield f"SERVE_THREADS {threads} is more than the {cores:g} cores that the CPU limit allows"
     wait = at(container, "lifecycle", "preStop", "sleep", "seconds")
@@ -93,8 +92,7 @@ def autoscalers(manifests: Manifests) -> Iterator[str]:
     for scaler in manifests.of("HorizontalPodAutoscaler"):
         spec = scaler.get("spec") or {}
         reference = at(scaler, "spec", "scaleTargetRef") or {}
-        least = spec.get("minReplicas") or 1
-        most = spec.get("maxReplicas") or 0
+        least, most = spec.get("minReplicas") or 1, spec.get("maxReplicas") or 0
         if least > most:
             yield f"{label(scaler)}: minReplicas {least} is above maxReplicas {most}"
         target = manifests.named("Deployment").get(reference.get("name", ""))

@@ -17,7 +17,7 @@ USER, PROFILE = r"[1-9]\d{4,}", "RuntimeDefault|Localhost"
 # Source: https://github.com/distribution/reference
 NAME = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
 IMAGE = re.compile(
-    rf"(?:[a-zA-Z0-9][a-zA-Z0-9.-]*(?::\d{{1,5}})?/)?{NAME}(?:/{NAME})*"
+    rf"(?:(?:localhost|(?=[^/]*[.:])[a-zA-Z0-9][a-zA-Z0-9.-]*)(?::\d{{1,5}})?/)?{NAME}(?:/{NAME})*"
     r"(?::[\w][\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?",
     re.ASCII,
 )
@@ -122,8 +122,7 @@ def resources(container: Container) -> Iterator[str]:
         for key in (key for key, value in amounts.items() if quantity(value) is None):
             yield f"resources.{part}.{key} {amounts[key]!r} is not a valid quantity: write 250m, 0.5, 512Mi or 1Gi"
     for key, value in requests.items():
-        least = quantity(value)
-        most = quantity(limits.get(key, value))
+        least, most = quantity(value), quantity(limits.get(key, value))
         if least is not None and most is not None and least > most:
             yield f"resources: the {key} request {value} is above the limit {limits[key]}"
         elif key == "memory" and least != most:

@@ -46,4 +46,4 @@ def path_of(program: str) -> str:
 def last_line(text: str) -> str:
     """The last line that says something, without a program's own `error: `."""
     lines = [line.strip().removeprefix("error: ") for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "it printed nothing"

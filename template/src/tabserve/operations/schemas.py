@@ -30,8 +30,7 @@ def check(documents: Iterable[Document]) -> Iterator[str]:
 
 
 def _described(error: Any) -> str:
-    shown = repr(error.instance)[:60]
-    wanted = error.validator_value
+    shown, wanted = repr(error.instance)[:60], error.validator_value
     known = error.schema.get("properties", {})
     unknown = [str(key) for key in error.instance if key not in known] if isinstance(error.instance, dict) else []
     if error.validator in ("additionalProperties", "required") and unknown:

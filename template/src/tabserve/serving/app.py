@@ -31,7 +31,7 @@ from tabserve.serving.scheduling import BusyError
 from tabserve.serving.service import Service
 from tabserve.settings import ServeSettings
 
-API_KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="Asked for when SERVE_API_KEY is set.")
+API_KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="Required when SERVE_API_KEY is set.")
 Guard = Sequence[params.Depends]
 NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": Reason}}
 PLAIN: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {}}}}

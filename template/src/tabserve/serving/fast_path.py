@@ -13,10 +13,10 @@ from typing import Any, cast
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.applications import Starlette
-from starlette.routing import Match
+from starlette.routing import Match, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tabserve.serving.observability import ObserverMiddleware
+from tabserve.serving.observability import BEGUN, ObserverMiddleware
 from tabserve.serving.service import Service
 
 log = logging.getLogger("server")
@@ -68,7 +68,10 @@ class FastPath:
     def fallback_reason(self) -> str | None:
         """Why FastAPI's path may answer a prediction differently."""
         scope = {"type": "http", "method": "POST", "path": self.path, "root_path": "", "headers": []}
-        found = (route for route in self.api.router.routes if route.matches(scope)[0] is Match.FULL)
+        # Other kinds of routes may look at more than the path.
+        known = (APIRoute, Route, Mount, WebSocketRoute)
+        routes = self.api.router.routes
+        found = (each for each in routes if type(each) not in known or each.matches(scope)[0] is Match.FULL)
         if next(found, None) is not self.route:
             return f"another route answers POST {self.path}"
         if [needed.call for needed in self.route.dependant.dependencies] != self.guard:
@@ -85,6 +88,7 @@ class FastPath:
         except Exception as error:
             scope[ERROR] = error
         if ERROR in scope:  # outside of `except`: what it holds would keep the request's connection
+            scope[BEGUN] = identity, started
             await self.app(scope, receive, send)
             return
         scope["route"], scope["endpoint"] = self.route, self.route.endpoint  # as FastAPI does

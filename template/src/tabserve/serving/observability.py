@@ -30,6 +30,7 @@ QUIET = frozenset(("/livez", "/readyz", "/metrics"))
 LONGEST = 256  # characters of a path that is logged
 INTERVAL = 0.01  # seconds for which requests are collected, to be counted and logged together
 LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+BEGUN = "tabserve.begun"  # in a scope: what `Observer.begin` returned
 PROCESS, REQUESTS = secrets.token_hex(8), count(1)
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
@@ -195,7 +196,8 @@ class ObserverMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        status, (identity, started) = 500, self.observer.begin(scope["headers"])
+        status = 500
+        identity, started = scope.pop(BEGUN, None) or self.observer.begin(scope["headers"])
 
         async def send_with_request_id(message: Message) -> None:
             nonlocal status

@@ -3,6 +3,7 @@
 import asyncio
 from functools import partial
 
+from pydantic import ValidationError
 from pydantic_core import to_json
 
 from tabserve.contract import schema
@@ -56,7 +57,10 @@ class Predictor:
             self.batcher.submit(self.read(body), answers, alone)
         else:
             self.slices.add(partial(self._begin, body, answers), len(body))
-        predicted = await answers
+        try:
+            predicted = await answers
+        finally:
+            del answers  # a circle of error, frame and future would keep the error
         content = self.model.content(predicted)
         # In the event loop: the observer is not for threads.
         self.observer.labels += [label for label, _ in predicted]
@@ -69,9 +73,18 @@ class Predictor:
         except Exception as error:
             if not answers.done():
                 answers.set_exception(error)
+        finally:
+            del answers  # as above
 
     def read(self, body: bytes) -> list[schema.Row]:
-        """The rows of a body, validated."""
-        if len(body) > SMALL and body.count(b",") > self.max_rows * len(self.model.contract.features):
-            body = schema.trimmed(body, self.model.contract, self.max_rows)
-        return self.rows.validate_json(body) if body.lstrip()[:1] == b"[" else [self.row.validator.validate_json(body)]
+        """The rows of a body, validated; each of many errors would hold a kilobyte, so few of them are kept."""
+        is_list = body.lstrip()[:1] == b"["
+        most = len(self.model.contract.features) * (self.max_rows if is_list else 1) + schema.LISTED
+        if body.count(b",") <= most:
+            try:
+                return self.rows.validate_json(body) if is_list else [self.row.validator.validate_json(body)]
+            except ValidationError as error:
+                if error.error_count() <= schema.LISTED:
+                    raise
+        body = schema.trimmed(body, self.model.contract, self.max_rows)
+        return self.rows.validate_json(body) if is_list else [self.row.validator.validate_json(body)]

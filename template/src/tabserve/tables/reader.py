@@ -134,11 +134,12 @@ def shown(names: Sequence[str], most: int = 30) -> str:
 
 def _csv_batches(path: Path) -> Iterator[pl.DataFrame]:
     written = dialect(path)
+    # Each block gets a header, as its first record may be shorter than others.
+    header = written.separator.join(map(str, range(len(written.names)))).encode() + b"\n"
     with path.open("rb") as file:
         for number, block in enumerate(whole_records(file, BATCH_BYTES)):
             yield pl.read_csv(
-                block,
-                has_header=number == 0,
+                header + block if number else block,
                 separator=written.separator,
                 skip_lines=0 if number else written.above,
                 new_columns=written.names,

@@ -205,7 +205,7 @@ def _encoding(path: Path, name: str) -> str:
     if max(even, odd) > 4 * (min(even, odd) + 1) and _decodes(path, wide):
         return wide
     if even or odd:
-        raise UserError(f"{name} is not a table: it holds zero bytes; use CSV, Parquet, Excel or JSON lines")
+        raise UserError(f"{name} is not a table: it holds NUL bytes; use CSV, Parquet, Excel or JSON lines")
     if _decodes(path, "utf-8"):
         return "utf-8"
     _check_not_damaged_utf8(path, name)

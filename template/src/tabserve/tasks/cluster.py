@@ -5,6 +5,7 @@ from pathlib import Path
 
 import yaml
 
+from tabserve.errors import UserError
 from tabserve.operations import check, programs
 from tabserve.operations import deploy as deploying
 from tabserve.operations.kubectl import check_reachable, in_namespace
@@ -73,6 +74,9 @@ def status(arguments: argparse.Namespace, project: Project) -> None:
 def logs(arguments: argparse.Namespace, project: Project) -> None:
     """`logs`: show the last lines of each pod's log."""
     check_reachable()
-    for pod in programs.output("kubectl", *in_namespace(), "get", "pods", "--output", "name").split():
+    pods = programs.output("kubectl", *in_namespace(), "get", "pods", "--output", "name").split()
+    if not pods:
+        raise UserError("there are no pods: `make deploy` starts them")
+    for pod in pods:
         lines = programs.output("kubectl", *in_namespace(), "logs", pod, "--prefix", "--tail", "100")
         print(lines or f"{pod} has no logs yet", flush=True)
