@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -370,3 +371,8 @@ def test_hostile_email_arrives_unchanged(render: Render, email: str) -> None:
     project = render(user_email=email)
     assert stored(project)["user_email"] == email
     assert toml(project / "pyproject.toml")["project"]["authors"][0]["email"] == email
+
+
+def test_the_next_steps_make_a_repository_before_they_commit() -> None:
+    steps = re.findall(r"^ +(make \w+|git add)", QUESTIONS_FILE["_message_after_copy"], re.MULTILINE)
+    assert steps == ["make setup", "make train", "make serve", "git add", "make help"]
