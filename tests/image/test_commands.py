@@ -62,7 +62,7 @@ def test_the_tasks_that_are_the_same(image: str, project: Path) -> None:
     port = free_port()
     with removed(SLUG):
         task(project, "image", "--image", image)
-        task(project, "run", "--image", image, "--port", str(port))
+        assert f"ok  http://127.0.0.1:{port}/docs" in task(project, "run", "--image", image, "--port", str(port))
         ready(f"http://127.0.0.1:{port}", SLUG)
         assert inspect(SLUG)["Config"]["Image"] == image
         assert f"127.0.0.1:{port}->8080/tcp" in task(project, "ps")

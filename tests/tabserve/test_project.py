@@ -1,6 +1,7 @@
 """What a project hands over, and that nothing else of it is read."""
 
 import ast
+import os
 import re
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from tabserve.errors import UserError
 from tabserve.project import Project
 from tabserve.references import application, handed_over, source
+from tabserve.tasks.model_file import train_if_missing
 from tests.tabserve.conftest import OWN, PACKAGE, SOURCE
 
 NAMES = {"pipelines", "features", "application"}
@@ -136,3 +138,21 @@ def test_the_own_package_names_what_it_hands_over(package: Path, monkeypatch: py
     assert callable(handed_over(project.pipelines))
     assert callable(handed_over(project.application))
     assert {path.name for path in OWN.glob("*.py")} == {"__init__.py", "__main__.py", "app.py"}
+
+
+def test_tasks_that_only_use_the_model_say_that_it_is_old(
+    module: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    module.write_text("def pipelines(): ...\n")
+    for name in ("contract.yaml", "model/model.onnx"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).touch()
+    project = Project("test", pipelines="handed:pipelines", features="", application="")
+    os.utime("model/model.onnx", (2e9, 2e9))
+    train_if_missing(project)
+    assert capsys.readouterr().err == ""
+    os.utime(module, (3e9, 3e9))
+    train_if_missing(project)
+    changed = "handed.py changed after model/model.onnx was trained: run `make train`"
+    assert capsys.readouterr().err == f"warning: {changed}\n"

@@ -125,3 +125,12 @@ def test_logs_are_those_of_this_run_or_of_the_one_before(
     monkeypatch.setattr(programs, "run", run)
     monkeypatch.setattr(deploy, "POLL_SECONDS", 0)
     assert deploy.logs_of("ours", "new", "fetch") == ("cannot fetch" if shown else "")
+
+
+def test_a_port_that_is_taken_names_the_file_to_edit(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = 'The Service "app" is invalid: nodePort: Invalid value: 30080: provided port is already allocated'
+    done = subprocess.CompletedProcess(("kubectl",), 1, "", f"{said}\n")
+    monkeypatch.setattr(programs, "run", lambda *_, **__: done)
+    with pytest.raises(UserError) as error:
+        deploy.apply([])
+    assert str(error.value) == f"the cluster rejects a manifest: {said}; choose another nodePort in k8s/service.yaml"

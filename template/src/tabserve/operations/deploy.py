@@ -125,7 +125,8 @@ def apply(documents: list[Document]) -> None:
             "k8s/kustomization.yaml; everything else is applied"
         )
     if done.returncode:
-        raise UserError(f"the cluster rejects a manifest: {programs.last_line(done.stderr)}")
+        hint = "; choose another nodePort in k8s/service.yaml" if "already allocated" in done.stderr else ""
+        raise UserError(f"the cluster rejects a manifest: {programs.last_line(done.stderr)}{hint}")
 
 
 def least_pods(documents: list[Document]) -> int:

@@ -68,7 +68,7 @@ def undeploy(arguments: argparse.Namespace, project: Project) -> None:
 def status(arguments: argparse.Namespace, project: Project) -> None:
     """`status`: show what runs."""
     check_reachable()
-    programs.call("kubectl", *in_namespace(), "get", KINDS)
+    programs.call("kubectl", *in_namespace(), "get", KINDS, "--output", "wide")
 
 
 def logs(arguments: argparse.Namespace, project: Project) -> None:

@@ -43,6 +43,7 @@ def run(arguments: argparse.Namespace, project: Project) -> None:
         if found := programs.output("docker", "ps", "--all", "--quiet", *left):
             programs.output("docker", "rm", found)
         raise SystemExit(code)
+    print(f"ok  http://127.0.0.1:{port}/docs")
 
 
 def _filter(project: Project) -> tuple[str, ...]:

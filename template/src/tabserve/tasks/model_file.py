@@ -1,5 +1,6 @@
 """The model file that tasks need: is it there, is it up to date?"""
 
+import sys
 from pathlib import Path
 
 from tabserve.project import Project
@@ -8,13 +9,15 @@ from tabserve.settings import CONTRACT, ContractSettings, ModelSettings, load
 
 
 def train_if_missing(project: Project) -> None:
-    """Train where there is no model, but a contract or data: not in the server's image."""
+    """Train where there is no model, but a contract or data (not in the server's image); warn if it is old."""
     model = load(ModelSettings).model
     if not model.exists() and (CONTRACT.exists() or Path(load(ContractSettings).data).is_file()):
         from tabserve.tasks import train
 
         print(f"there is no {model} yet: training one", flush=True)
         train.write_model(project)
+    elif reason := outdated(project, model):
+        print(f"warning: {reason}", file=sys.stderr, flush=True)
 
 
 def outdated(project: Project, model: Path) -> str | None:
