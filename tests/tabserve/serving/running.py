@@ -68,7 +68,7 @@ class Served:
         for _, found, _ in (fast, slow):
             found.pop("date")
             assert len(found.pop("x-request-id")) > 0
-        assert fast == slow
+        assert fast == slow, f"{fast} is not {slow}"
         return fast[0], fast[2]
 
     def connection(self) -> socket.socket:

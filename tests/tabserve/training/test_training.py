@@ -192,7 +192,7 @@ def test_files_are_written_together_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be written"):
         files.write_atomically({tmp_path / "a": b"new", tmp_path / "blocker/b": b"new"})
     (tmp_path / "folder").mkdir()
-    with pytest.raises(UserError, match="folder cannot be written: Is a directory"):
+    with pytest.raises(UserError, match="folder cannot be written: it is not a regular file"):
         files.write_atomically({tmp_path / "a": b"new", tmp_path / "folder": b"new"})
     assert (tmp_path / "a").read_bytes() == b"old"
     assert {path.name for path in tmp_path.iterdir()} == {"a", "blocker", "folder"}
