@@ -113,8 +113,8 @@ def _encoder(column: Column) -> Encoder | None:
     if column.type in ("integer", "number", "boolean"):
         return None
     if column.type != "category":
-        encode, parts = ENCODERS[column.type or ""]
-        return lambda value: parts if value is None else encode(value)
+        encode, missing = ENCODERS[column.type or ""]
+        return lambda value: missing if value is None else encode(value)
     codes = {label_text(label): (float(code),) for code, label in enumerate(column.categories, start=1)}
     missing, other = (0.0,), (float(len(column.categories) + 1),)
     if all(isinstance(label, str) for label in column.categories):
