@@ -8,10 +8,10 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import pydantic
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, ValidatorFunctionWrapHandler, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from tabserve.errors import UserError, suggestion
@@ -102,7 +102,26 @@ class ServeSettings(ModelSettings, extra="forbid"):
     drain_seconds: int = Field(default=3, ge=0)
     grace_seconds: int = Field(default=20, ge=0)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    require_api_key: bool = False
     api_key: Key | None = None
+    api_key_previous: Key | None = None
+
+    @field_validator("api_key", "api_key_previous", mode="wrap")
+    @classmethod
+    def _usable(cls, key: Any, check: ValidatorFunctionWrapHandler, info: ValidationInfo) -> SecretStr | None:
+        """Where a key is required, an unusable one counts as none: the server starts, but never becomes ready."""
+        try:
+            return cast(SecretStr | None, check(key))
+        except ValueError:
+            if info.data.get("require_api_key"):
+                return None
+            raise
+
+    @property
+    def keys(self) -> list[bytes]:
+        """The valid keys: during a rotation two."""
+        given = (self.api_key, self.api_key_previous)
+        return [key.get_secret_value().encode() for key in given if key is not None]
 
 
 S = TypeVar("S", bound=Section)
@@ -126,7 +145,7 @@ def load(kind: type[S], **overrides: Any) -> S:
         if first["type"] == "extra_forbidden":
             close = suggestion(name, kind.model_fields)
             raise UserError(f"{CONFIG}: [{section}] has no setting {name!r}{close}") from None
-        shown = "" if name == "api_key" else f", not {first['input']!r}"
+        shown = "" if name.startswith("api_key") else f", not {first['input']!r}"
         variable = f"{section.upper()}_{name.upper()}"
         where = f"setting {name} ([{section}] {name} in {CONFIG}, or {variable} in the environment)"
         if name in given:
@@ -148,7 +167,7 @@ def _check_environment(section: str, kind: type[Section]) -> None:
 def other_secrets() -> str | None:
     """What to say of secrets that were mounted under names that the server does not know."""
     names = [path.name for path in sorted(SECRETS.glob("[!.]*")) if path.is_file()]
-    return f"{SECRETS} holds {', '.join(names)}, but no serve_api_key: the API is unauthenticated" if names else None
+    return f"{SECRETS} holds {', '.join(names)}, but no serve_api_key" if names else None
 
 
 def _file() -> dict[str, dict[str, Any]]:
@@ -161,6 +180,7 @@ def _file() -> dict[str, dict[str, Any]]:
     for name, table in document.items():
         if name not in SECTIONS or not isinstance(table, dict):
             raise UserError(f"{CONFIG}: unknown section {name!r}; sections are {', '.join(SECTIONS)}")
-        if "api_key" in table:
-            raise UserError(f"{CONFIG} must not hold a secret: remove api_key and set SERVE_API_KEY in the environment")
+        if secret := next((name for name in table if name.startswith("api_key")), None):
+            where = f"remove {secret} and set SERVE_{secret.upper()} in the environment"
+            raise UserError(f"{CONFIG} must not hold a secret: {where}")
     return document

@@ -28,6 +28,7 @@ HEAD = """\
 #   other       true: a value that is not listed counts as one further category; false: it is rejected
 #   format      how files write the values (the API takes plain numbers and ISO 8601): dates and times as for strftime,
 #               numbers as "1,234.5" or "1.234,5"
+#   private     true: the API shows neither range nor categories, in its documentation and in its errors
 #   unit        what stands beside a number in files and is ignored, as kg or %
 #
 # The rows for evaluation are drawn at random, unless there is a line such as one of these:

@@ -66,6 +66,7 @@ class Column(Part):
     na_values: tuple[StrictBool | StrictInt | StrictFloat | StrictStr, ...] = ()
     format: str | None = None
     unit: str | None = Field(default=None, min_length=1, max_length=20)
+    private: bool = False
     reason: str = ""
 
     def _problems(self) -> Iterator[str]:

@@ -2,13 +2,14 @@
 
 import datetime as dt
 import functools
+import math
 import operator
 import re
 from collections.abc import Callable, Container, Mapping
 from typing import Annotated, Any, Literal, NotRequired
 
 import pydantic
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, TypeAdapter, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, TypeAdapter, WithJsonSchema, WrapValidator
 from pydantic_core import PydanticCustomError, PydanticKnownError, from_json, to_json
 from typing_extensions import TypedDict
 
@@ -19,11 +20,10 @@ LISTED = 100  # errors in a response
 DAY_PATTERN, TIMESTAMP_PATTERN, TIME_PATTERN = (re.compile(ISO[kind]) for kind in TEMPORAL)
 
 
-def row_type(contract: Contract, example: Row | None = None) -> Any:
+def row_type(contract: Contract) -> Any:
     """A TypedDict with one key for each feature; any name of a column is a valid key."""
     fields = {name: _field(name, column) for name, column in contract.features.items()}
-    extra: Any = {"examples": [example]} if example else {}
-    config = pydantic.ConfigDict(extra="forbid", strict=True, title="Row", json_schema_extra=extra)
+    config = pydantic.ConfigDict(extra="forbid", strict=True, title="Row")
     make: Any = TypedDict
     return pydantic.with_config(config)(make("Row", fields))
 
@@ -53,8 +53,18 @@ def _field(name: str, column: Column) -> Any:
         kind = kind | None
     if as_null := _missing_to_null(column):
         kind = Annotated[kind, BeforeValidator(as_null)]
-    described = Annotated[kind, Field(title=name, description=column.reason or None)]
+    if column.private:
+        kind = Annotated[kind, WrapValidator(_silent)]
+    described = Annotated[kind, Field(title=name, description=None if column.private else column.reason or None)]
     return NotRequired[described] if column.missing else described
+
+
+def _silent(value: Any, check: pydantic.ValidatorFunctionWrapHandler) -> Any:
+    """The value, with an error that tells nothing of what is allowed."""
+    try:
+        return check(value)
+    except pydantic.ValidationError:
+        raise PydanticCustomError("not_allowed", "Input is not a value that the contract allows") from None
 
 
 def _missing_to_null(column: Column) -> Callable[[Any], Any] | None:
@@ -149,6 +159,20 @@ TEXT = Annotated[str, Field(max_length=LONGEST["text"])]
 TIME = Annotated[dt.time, PlainValidator(_time), WithJsonSchema({"type": "string", "format": "time"})]
 DATE = Annotated[dt.date, PlainValidator(_date), WithJsonSchema({"type": "string", "format": "date"})]
 DATETIME = Annotated[dt.datetime, PlainValidator(_timestamp), WithJsonSchema({"type": "string", "format": "date-time"})]
+
+
+def any_value(column: Column) -> Any:
+    """A typed value that the column allows; it follows from the contract alone."""
+    if column.type in NUMERIC:
+        lowest, highest = column.range or (0.0, 1.0)
+        return next(
+            number
+            for number in (min(max(0.0, math.ceil(lowest)), highest), highest, lowest)
+            if number not in column.na_values
+        )
+    known = {"boolean": False, "text": "some text", "time": dt.time(12), "date": dt.date(2000, 1, 1)}
+    noon = dt.datetime(2000, 1, 1, 12)
+    return label_text(column.categories[0]) if column.categories else known.get(str(column.type), noon)
 
 
 def json_row(contract: Contract, row: Mapping[str, Any]) -> dict[str, Any]:

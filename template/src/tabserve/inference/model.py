@@ -1,7 +1,7 @@
 """The model file: an ONNX graph from the encoded matrix to predictions, with metadata.
 
 Metadata (JSON in ONNX `metadata_props`): `contract`, `version`, `metrics`, `versions`, `data_sha256`, `git_commit`,
-`example` (one row that the API accepts) and `baselines` (the training distribution of each feature).
+`example` (a made row, null if it would be one of the table's) and `baselines` (the training distribution of each feature).
 Only onnxruntime, numpy and pydantic are needed to read it.
 """
 
@@ -53,6 +53,22 @@ class Model:
     def version(self) -> str:
         """Twelve hex digits, the digest of the graph and the contract."""
         return str(self.metadata["version"])
+
+    @cached_property
+    def example(self) -> Row:
+        """A row that the API accepts, typical where training could make one."""
+        values = {name: schema.any_value(column) for name, column in self.contract.features.items()}
+        return self.metadata["example"] or schema.json_row(self.contract, values)
+
+    @cached_property
+    def shown(self) -> dict[str, Any]:
+        """The metadata, without ranges, categories and distributions of private columns."""
+        private = [name for name, column in self.contract.columns.items() if column.private]
+        columns = self.metadata["contract"]["columns"]
+        kept = {name: {key: columns[name][key] for key in ("role", "type", "missing") if key in columns[name]} for name in private}
+        baselines = {name: each for name, each in self.metadata["baselines"].items() if name not in private}
+        contract = self.metadata["contract"] | {"columns": columns | kept}
+        return {**self.metadata, "contract": contract, "baselines": baselines}
 
     @cached_property
     def encode(self) -> Callable[[Sequence[Mapping[str, Any]]], Matrix]:

@@ -50,8 +50,7 @@ def model_app(settings: ServeSettings, dependencies: Guard = ()) -> FastAPI:
         await loading
         service.observer.flush()
 
-    key = settings.api_key.get_secret_value() if settings.api_key else ""
-    guard = [Depends(_guard(key))] if key else []
+    guard = [Depends(_guard(settings.keys))] if settings.keys else []
     app = FastAPIOffline(
         title=settings.title,
         description=settings.description,
@@ -69,7 +68,7 @@ def model_app(settings: ServeSettings, dependencies: Guard = ()) -> FastAPI:
     _add_openapi(app, service, settings)
     functions = [needed.dependency for needed in guard]
     app.add_middleware(cast(Any, ObserverMiddleware), observer=service.observer)
-    app.add_middleware(cast(Any, FastPath), api=app, service=service, key=key.encode(), route=route, guard=functions)
+    app.add_middleware(cast(Any, FastPath), api=app, service=service, keys=settings.keys, route=route, guard=functions)
     app.state.service = service
     return app
 
@@ -104,11 +103,11 @@ def _add_health(app: FastAPI, service: Service) -> None:
         return Response(generate_latest(service.observer.registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-def _guard(key: str) -> Callable[[str | None], None]:
-    """Refuses requests without the key, in the same time for any wrong one."""
+def _guard(keys: list[bytes]) -> Callable[[str | None], None]:
+    """Refuses requests without a key, in the same time for any wrong one."""
 
     def guard(given: Annotated[str | None, Security(API_KEY)]) -> None:
-        if not secrets.compare_digest((given or "").encode(), key.encode()):
+        if not any([secrets.compare_digest((given or "").encode(), key) for key in keys]):
             raise HTTPException(401, "the header X-API-Key does not hold the key", {"WWW-Authenticate": "ApiKey"})
 
     return guard
@@ -126,7 +125,7 @@ def _add_model(app: FastAPI, service: Service, guard: Guard) -> None:
         """Contract, version, scores on held-out rows, library versions, data hash and git commit."""
         if service.predictor is None:
             return JSONResponse({"detail": service.reason}, 503)
-        return Response(to_json(dict(service.predictor.model.metadata)), media_type=JSON)
+        return Response(to_json(service.predictor.model.shown), media_type=JSON)
 
 
 def _add_predict(app: FastAPI, service: Service, guard: Guard) -> APIRoute:

@@ -28,16 +28,16 @@ ERROR = "tabserve.error"  # in a scope: what the route is to raise
 class FastPath:
     """Answers `POST /predict` as `route` does, and hands all else on to `app`.
 
-    `key` may be empty; `guard` has what compares it, if the route depends on that.
+    `guard` has what compares the `keys`, if there are any.
     """
 
     def __init__(
-        self, app: ASGIApp, api: FastAPI, service: Service, key: bytes, route: APIRoute, guard: list[Any]
+        self, app: ASGIApp, api: FastAPI, service: Service, keys: list[bytes], route: APIRoute, guard: list[Any]
     ) -> None:
         self.app = app
         self.api = api
         self.service = service
-        self.key = key
+        self.keys = keys
         self.route = route
         self.path = route.path
         self.guard = guard
@@ -54,7 +54,7 @@ class FastPath:
             and scope["method"] == "POST"
             and ERROR not in scope
             and not self.api.dependency_overrides
-            and (not self.key or _holds(scope, self.key))
+            and (not self.keys or _holds(scope, self.keys))
         ):
             return self._predict(scope, receive, send)
         return self.app(scope, receive, send)
@@ -114,7 +114,7 @@ def front(app: ASGIApp) -> ASGIApp:
     return FastPath(app, **layers[FastPath]) if own and usual else app
 
 
-def _holds(scope: Scope, key: bytes) -> bool:
-    """Whether the first X-API-Key is the key, always in the same time."""
+def _holds(scope: Scope, keys: list[bytes]) -> bool:
+    """Whether the first X-API-Key is one of the keys, always in the same time."""
     given: bytes = next((value for name, value in scope["headers"] if name == b"x-api-key"), b"")
-    return secrets.compare_digest(given, key)
+    return any([secrets.compare_digest(given, key) for key in keys])

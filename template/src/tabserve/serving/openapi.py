@@ -2,14 +2,14 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, TypeAdapter
-from pydantic_core import from_json, to_json
+from pydantic import BaseModel
 
-from tabserve.contract.schema import Row, row_type
+from tabserve.contract.schema import row_adapter
 from tabserve.inference.model import Model
 
 JSON = "application/json"
 REF = "#/components/schemas/{model}"
+TYPES = ("title", "type", "format", "anyOf", "items", "required", "additionalProperties")
 
 
 class LabelPrediction(BaseModel):
@@ -65,8 +65,11 @@ class Health(BaseModel):
     status: Literal["alive", "ready"]
 
 
-def describe(document: dict[str, Any], model: Model | None, max_rows: int) -> None:
-    """Put the contract's `POST /predict` into an OpenAPI document; without a model, its answers."""
+def describe(document: dict[str, Any], model: Model | None, max_rows: int, is_full: bool) -> None:
+    """Put the contract's `POST /predict` into an OpenAPI document; without a model, its answers.
+
+    Unless it `is_full`, it has the names and types of the features, but no limits, no labels and no example.
+    """
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     answer = ValuePredictions if model and model.contract.task == "regression" else LabelPredictions
     for kind in (answer, Problems, Reason):
@@ -81,24 +84,38 @@ def describe(document: dict[str, Any], model: Model | None, max_rows: int) -> No
         "422": _content("The body breaks the contract.", "Problems"),
         "503": _content("The model is not ready, or too much waits for it: try again after `Retry-After` s.", "Reason"),
     }
-    if model is not None:
-        example = model.metadata["example"]
-        adapter: TypeAdapter[Row] = TypeAdapter(row_type(model.contract, example))
-        parsed = adapter.validate_json(to_json(example))
-        schemas["Row"] = adapter.json_schema(ref_template=REF)
-        operation["requestBody"] = _request_body(example, max_rows)
-        answer_example = from_json(model.content(model.answers(model.run(model.encode([parsed])))))
-        operation["responses"]["200"]["content"][JSON]["example"] = answer_example
+    if model is None:
+        return
+    row = row_adapter(model.contract).json_schema(ref_template=REF)
+    hidden = [name for name, column in model.contract.features.items() if column.private]
+    row["properties"] |= {name: _types_only(row["properties"][name]) for name in hidden}
+    schemas["Row"] = row if is_full else _types_only(row)
+    body = operation["requestBody"] = _request_body(max_rows)
+    if is_full and (example := model.metadata["example"]):
+        row["examples"] = [example]
+        body["content"][JSON]["examples"] = {
+            "one row": {"summary": "One row", "value": example},
+            "rows": {"summary": "A list of rows", "value": [example, example]},
+        }
+        predicted = model.predict(example)
+        operation["responses"]["200"]["content"][JSON]["example"] = {"predictions": predicted, "model_version": model.version}
 
 
-def _request_body(example: Row, max_rows: int) -> dict[str, Any]:
+def _types_only(shape: Any) -> Any:
+    """A JSON schema without what it says of values: names of properties and types are left."""
+    if isinstance(shape, list):
+        return [_types_only(part) for part in shape]
+    if not isinstance(shape, dict):
+        return shape
+    kept = {key: _types_only(value) for key, value in shape.items() if key in TYPES}
+    named = {name: _types_only(part) for name, part in shape.get("properties", {}).items()}
+    return kept | ({"properties": named} if named else {})
+
+
+def _request_body(max_rows: int) -> dict[str, Any]:
     row = {"$ref": "#/components/schemas/Row"}
-    examples = {
-        "one row": {"summary": "One row", "value": example},
-        "rows": {"summary": "A list of rows", "value": [example, example]},
-    }
     shape = {"anyOf": [row, {"type": "array", "items": row, "minItems": 1, "maxItems": max_rows}]}
-    return {"required": True, "content": {JSON: {"schema": shape, "examples": examples}}}
+    return {"required": True, "content": {JSON: {"schema": shape}}}
 
 
 def _content(description: str, name: str) -> dict[str, Any]:

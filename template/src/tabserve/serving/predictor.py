@@ -27,7 +27,7 @@ class Predictor:
         self.row = schema.row_adapter(self.model.contract)
         self.rows = schema.rows_adapter(self.model.contract, settings.max_rows)
         try:
-            text = to_json(self.model.metadata["example"])
+            text = to_json(self.model.example)
             example = self.row.validate_json(text)
             self.model.content(self._answers([example]))
         except (KeyError, IndexError, ValueError, OverflowError):  # ValidationError is a ValueError

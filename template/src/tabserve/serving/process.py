@@ -39,11 +39,11 @@ def serve(application: Callable[[ServeSettings], ASGIApp], settings: ServeSettin
     """Run until SIGTERM or SIGINT; requests are finished first, and the exit code is 0."""
     configure_logging(settings.log_level)
     address = free_address(settings.host, settings.port)
-    for text in filter(None, (warning, other_secrets() if settings.api_key is None else None)):
+    for text in filter(None, (warning, None if settings.keys else other_secrets())):
         log.warning(text)
     process = Process(application(settings), settings, address)
     url = f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{address[1]}"
-    fields = {"url": url, "docs": f"{url}/docs", "api_key": "required" if settings.api_key else "none"}
+    fields = {"url": url, "docs": f"{url}/docs", "api_key": "required" if settings.keys or settings.require_api_key else "none"}
     log.info("serving", extra={"fields": fields})
     process.quit = partial(os._exit, 0)
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -13,7 +13,7 @@ from tabserve.serving.body import Bodies
 from tabserve.serving.observability import Observer
 from tabserve.serving.predictor import Predictor
 from tabserve.serving.scheduling import BusyError, RetryPacer
-from tabserve.settings import ServeSettings
+from tabserve.settings import SECRETS, ServeSettings
 
 log = logging.getLogger("server")
 
@@ -33,6 +33,9 @@ class Service:
         """Load the model; what is wrong becomes the reason why there is none."""
         loop = asyncio.get_running_loop()
         try:
+            if self.settings.require_api_key and not self.settings.keys:
+                raise UserError(f"an API key is required, but SERVE_API_KEY or {SECRETS}/serve_api_key has none of 8 or more "
+                                "printable ASCII characters")
             self.predictor = await asyncio.to_thread(Predictor, self.settings, self.observer, loop)
         except UserError as error:
             self.reason = str(error)

@@ -30,6 +30,7 @@ from tabserve.tables import reader
 from tabserve.tables.sources import Source
 from tabserve.training import dataset, evaluate, export
 from tabserve.training.dataset import Loaded, Table
+from tabserve.training.example import example
 
 Step = Callable[[str], AbstractContextManager[None]]  # shows a named step
 Pipelines = Callable[[str, Layout, int], Mapping[str, Pipeline]]  # from task, columns and seed to unfitted pipelines
@@ -84,8 +85,8 @@ def train(
     with step("compare the exported model with the pipeline (parity gate)"):
         scale = float(np.std(loaded.table.target)) if contract.task == "regression" else 1.0
         parity = export.check_parity(graph, pipeline, held_out.matrix, scale)
-        example = _check_rows(contract, held_out)
-    metadata = _metadata(contract, source, learned, scores, example)
+        _check_rows(contract, held_out)
+    metadata = _metadata(contract, source, learned, scores, example(contract, loaded.table.rows))
     model, version = export.with_metadata(graph, metadata)
     origin = (path, metadata["data_sha256"], metadata["git_commit"])
     results = (scores, baseline, parity, suspects)
@@ -124,8 +125,8 @@ def score(task: str, predictor: Any, table: Table) -> dict[str, float]:
     return evaluate.classification_scores(table.target, predicted, predictor.predict_proba(table.matrix))
 
 
-def _check_rows(contract: Contract, held_out: Table) -> dict[str, Any]:
-    """Check that the API encodes held-out rows as training does; returns one as an example."""
+def _check_rows(contract: Contract, held_out: Table) -> None:
+    """Check that the API encodes held-out rows as training does."""
     rows = held_out.rows.head(max(1, min(CHECKED_ROWS, CHECKED_CELLS // held_out.rows.width)))
     documents = [schema.json_row(contract, row) for row in rows.to_dicts()]
     try:
@@ -136,11 +137,10 @@ def _check_rows(contract: Contract, held_out: Table) -> dict[str, Any]:
         raise UserError(f"parity gate: the API would reject a row of the table: {where}") from None
     if not np.array_equal(row_encoder(contract)(parsed), held_out.matrix[: rows.height], equal_nan=True):
         raise UserError("parity gate: rows from the API are encoded differently from rows of the table")
-    return max(documents, key=lambda row: sum(value is not None for value in row.values()))
 
 
 def _metadata(
-    contract: Contract, source: Source, learned: Table, scores: Mapping[str, float], example: Mapping[str, Any]
+    contract: Contract, source: Source, learned: Table, scores: Mapping[str, float], made: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     values = {name: learned.rows[name] for name in contract.features}
     values[contract.target] = pl.Series(learned.target)
@@ -153,7 +153,7 @@ def _metadata(
         "versions": {"python": platform.python_version()} | {name: packages.version(name) for name in LIBRARIES},
         "data_sha256": reader.sha256(source),
         "git_commit": git_commit(),
-        "example": example,
+        "example": made,
         "baselines": {name: drift.baseline(contract.columns[name], series) for name, series in values.items()},
     }
 
