@@ -6,21 +6,20 @@ SHELL := /bin/sh
 
 PYTHON ?= python3
 BIN := .venv/bin
-DEST ?=
-ANSWERS ?=
-ARGS ?=
-LAYER ?=
-export DEST ANSWERS
+
+# The shell gets these as environment variables and interprets nothing in them.
+$(foreach name,ANSWERS ARGS DEST LAYER,$(if $(value $(name)),\
+  $(eval override $(name) := $$(value $(name)))$(eval export $(name))))
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 new: .venv/.copier ## start a project: DEST=../my-model [ANSWERS=file.yml] [ARGS="--data estimator=linear"]
 	@[ -n "$$DEST" ] || { echo 'error: say where: make new DEST=../my-model' >&2; exit 1; }
-	@$(BIN)/python -m tools.new "$$DEST" $${ANSWERS:+--answers "$$ANSWERS"} $(ARGS)
+	@$(BIN)/python -m tools.new $${ANSWERS:+"--answers=$$ANSWERS"} $${ARGS:+"--args=$$ARGS"} -- "$$DEST"
 
 test: .venv/.ready ## run all tests, or one layer: LAYER=tabserve|questions|render|project|image|cluster|update
-	@$(BIN)/pytest tests/$(LAYER)
+	@$(BIN)/pytest "tests/$$LAYER"
 
 lint: .venv/.ready ## check style and types, also of the template's files in place
 	@$(BIN)/ruff check .

@@ -2,7 +2,7 @@
 
     make new DEST=../my-model [ANSWERS=answers.yml] [ARGS="--data estimator=linear"]
 
-What follows the destination is handed to `copier copy`.
+`ARGS` is split into words and handed to `copier copy`.
 """
 
 from __future__ import annotations
@@ -54,10 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Start a project and prove that it works.")
     parser.add_argument("destination", type=Path)
     parser.add_argument("--answers", type=Path, help="a YAML file with answers; every other question gets its default")
-    known, copier_arguments = parser.parse_known_args(arguments)
+    parser.add_argument("--args", default="", help="options of copier copy, as one text")
+    known = parser.parse_args(arguments)
     started = time.monotonic()
     try:
-        project = create(known.destination, known.answers, copier_arguments)
+        project = create(known.destination, known.answers, words(known.args))
     except NewProjectError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -69,6 +70,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     print(closing(known.destination, project, time.monotonic() - started))
     return 0
+
+
+def words(arguments: str) -> list[str]:
+    """The text as a shell would split it, but nothing in it is run; raises `NewProjectError`."""
+    try:
+        return shlex.split(arguments)
+    except ValueError as error:
+        raise NewProjectError(f"ARGS: {str(error).lower()}") from None
 
 
 def create(destination: Path, answers: Path | None, copier_arguments: Sequence[str]) -> Path:

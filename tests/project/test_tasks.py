@@ -104,7 +104,9 @@ def test_clean_keeps_model_and_environment(prepared: Prepared) -> None:
 @pytest.mark.parametrize(
     ("targets", "message"),
     [
-        (["predict"], "error: the following arguments are required: DATA, OUT; `loan-offers predict --help`"),
+        (["predict"], "error: argument DATA: name a file; `loan-offers predict --help`"),
+        (["predict", "DATA=data/loans.csv"], "error: argument OUT: name a file; `loan-offers predict --help`"),
+        (["push", "IMAGE=--all-tags"], "error: --all-tags is not the name of an image: write IMAGE=registry/name:tag"),
         (["predict", "DATA=none.csv", "OUT=out.csv"], "error: none.csv does not exist"),
         (["contract", "DATA=none.csv", "TARGET=x"], "error: none.csv does not exist"),
         (["contract", "DATA=data/loans.csv", "TARGET=it's"], 'has no column "it\'s"'),

@@ -42,6 +42,7 @@ ALWAYS = {
     "Dockerfile",
     "LICENSE",
     "Makefile",
+    "uv.txt",
     "README.md",
     "compose.override.yaml",
     "compose.yaml",

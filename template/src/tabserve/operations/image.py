@@ -9,7 +9,7 @@ from tabserve.operations import programs
 from tabserve.operations.manifests import SERVER, items, read
 
 # What is in the server's image besides the model: a change elsewhere, as in k8s/, needs no new image.
-INPUTS = (".dockerignore", "Dockerfile", "config.toml", "pyproject.toml", "src", "uv.lock")
+INPUTS = (".dockerignore", "Dockerfile", "config.toml", "pyproject.toml", "src", "uv.lock", "uv.txt")
 
 
 def name(model: Path) -> str:

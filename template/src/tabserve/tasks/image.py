@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 
 from tabserve import settings
 from tabserve.errors import UserError
@@ -86,4 +87,6 @@ def size(arguments: argparse.Namespace, project: Project) -> None:
 
 def name(arguments: argparse.Namespace) -> str:
     """The image that was named, or that of the code and the model as they are."""
+    if arguments.image and not re.fullmatch(r"\w[\w./:@-]*", arguments.image):
+        raise UserError(f"{arguments.image} is not the name of an image: write IMAGE=registry/name:tag (or --image)")
     return arguments.image or images.name(settings.load(settings.ModelSettings).model)

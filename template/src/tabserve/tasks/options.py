@@ -2,6 +2,8 @@
 
 import argparse
 import re
+import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,6 +15,12 @@ Option = tuple[tuple[str, ...], dict[str, Any]]
 
 def _option(*names: str, **given: Any) -> Option:
     return names, given
+
+
+def _file(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("name a file")
+    return text
 
 
 # Each task is a function in its group's module; each task of the group `model` has a module of its own.
@@ -69,12 +77,12 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         _option("--seed", type=int, help="default: [train] seed in config.toml"),
     ),
     "check-data": (
-        _option("data", metavar="DATA", help="the file or URL to check"),
+        _option("data", metavar="DATA", type=_file, help="the file or URL to check"),
         _option("--report", type=Path, help="default: [check] report in config.toml"),
     ),
     "predict": (
-        _option("data", metavar="DATA", help="the file or URL to score"),
-        _option("out", metavar="OUT", type=Path, help="the file to write, .csv or .parquet"),
+        _option("data", metavar="DATA", type=_file, help="the file or URL to score"),
+        _option("out", metavar="OUT", type=lambda text: Path(_file(text)), help="the file to write, .csv or .parquet"),
     ),
     "serve": (
         _option("--host", help="default: [serve] host in config.toml"),
@@ -121,6 +129,13 @@ def _listed() -> Iterator[str]:
         yield from (f"  {name:<12} {what}\n" for name, what in tasks.items())
 
 
+def _words(arguments: list[str]) -> list[str]:
+    """The arguments, with the words in place of `--args=...`: make passes `ARGS` so, and no shell splits it."""
+    if not arguments[1:] or not arguments[1].startswith("--args="):
+        return arguments
+    return [arguments[0], *shlex.split(arguments[1].removeprefix("--args=")), *arguments[2:]]
+
+
 def parse(name: str, arguments: list[str] | None) -> argparse.Namespace:
     """The task that the arguments name, with its options; `test` passes options that it does not know to pytest."""
     top = Parser(prog=name, usage=f"{name} TASK [options]", description="Train, serve and maintain one model.")
@@ -136,7 +151,10 @@ def parse(name: str, arguments: list[str] | None) -> argparse.Namespace:
             parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback")
             for names, given in OPTIONS.get(task, ()):
                 parser.add_argument(*names, **given)
-    parsed, unknown = top.parse_known_args(arguments)
+    try:
+        parsed, unknown = top.parse_known_args(_words(sys.argv[1:] if arguments is None else arguments))
+    except ValueError as error:
+        top.error(f"ARGS: {str(error).lower()}")
     if unknown and parsed.function != "test":
         top.error(f"unrecognized arguments: {' '.join(unknown)}")
     parsed.unknown = unknown
