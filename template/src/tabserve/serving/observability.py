@@ -2,7 +2,6 @@
 
 import asyncio
 import datetime as dt
-import io
 import json
 import logging
 import re
@@ -23,6 +22,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tabserve.serving.limits import FULL, LOST
 
 REQUEST_ID = re.compile(rb"[\w.:-]{1,128}")
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
@@ -58,8 +59,6 @@ class JsonFormatter(logging.Formatter):
 
 def configure_logging(level: str) -> None:
     """Send every log line, Granian's too, to standard output as JSON."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
@@ -112,7 +111,8 @@ class Observer:
         self.labels: list[str] = []
         self.latency = Latency()
         self.registry = CollectorRegistry()
-        self.registry.register(self.latency)
+        for collector in (self.latency, LOST, FULL):
+            self.registry.register(collector)
         disable_created_metrics()  # type: ignore[no-untyped-call]
         counter = partial(Counter, registry=self.registry)
         requests = counter("http_requests", "Requests by method, path and status.", ["method", "path", "status"])

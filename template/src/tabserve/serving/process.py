@@ -1,6 +1,7 @@
 """The server's process: address, signals, and Granian with the application."""
 
 import asyncio
+import atexit
 import logging
 import math
 import os
@@ -21,13 +22,13 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tabserve.errors import UserError
+from tabserve.serving import limits
 from tabserve.serving.fast_path import front
 from tabserve.serving.observability import configure_logging
 from tabserve.settings import ServeSettings, other_secrets
 
 log = logging.getLogger("server")
 
-CONNECTIONS = 1024  # open at once, and as many that wait to be accepted
 NOISE = ("Embedded server is experimental", "Unexpected exit from worker")
 LEAST_GRACE = 0.5  # seconds that an idle server needs
 BUFFER = 16_384  # bytes of a connection that are read before the application takes them: a head at most
@@ -37,15 +38,18 @@ Address = tuple[str, int]
 
 def serve(application: Callable[[ServeSettings], ASGIApp], settings: ServeSettings, warning: str | None = None) -> None:
     """Run until SIGTERM or SIGINT; requests are finished first, and the exit code is 0."""
+    limits.unblock_output()
+    atexit.register(limits.finish_output)
     configure_logging(settings.log_level)
     address = free_address(settings.host, settings.port)
     for text in filter(None, (warning, other_secrets() if settings.api_key is None else None)):
         log.warning(text)
     process = Process(application(settings), settings, address)
     url = f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{address[1]}"
-    fields = {"url": url, "docs": f"{url}/docs", "api_key": "required" if settings.api_key else "none"}
+    key = "required" if settings.api_key else "none"
+    fields = {"url": url, "docs": f"{url}/docs", "api_key": key, "connections": process.connections}
     log.info("serving", extra={"fields": fields})
-    process.quit = partial(os._exit, 0)
+    process.quit = limits.end
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, process.handle)
     asyncio.run(process.run())
@@ -93,13 +97,14 @@ class Process:
         self.app = Outermost(front(app))
         self.settings = settings
         self.address = address
+        self.connections = limits.connections()
         self.loop: asyncio.AbstractEventLoop | None = None
         self.quit: Callable[[], object] = lambda: None  # what ends requests that are not finished in time
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """The handler of a signal: SIGTERM drains, Ctrl-C does not."""
         if self.loop is None:
-            os._exit(0)  # nothing is served yet, and what is being imported may swallow SystemExit
+            limits.end()  # nothing is served yet, and what is being imported may swallow SystemExit
         self.loop.call_soon_threadsafe(self.stop, number == signal.SIGINT)
 
     def stop(self, at_once: bool = False) -> None:
@@ -119,6 +124,7 @@ class Process:
         server = self._server()
         serving = asyncio.create_task(server.serve())
         draining = asyncio.create_task(self._drain())
+        watching = asyncio.create_task(limits.watch(self.connections))
         await asyncio.wait({serving, draining}, return_when=asyncio.FIRST_COMPLETED)
         if serving.done():
             draining.cancel()
@@ -131,6 +137,7 @@ class Process:
             log.warning("stopped before everything had ended")
             self.quit()
         cut.cancel()
+        watching.cancel()
         self.loop = None
 
     def _server(self) -> Server:
@@ -141,7 +148,8 @@ class Process:
             *self.address,
             interface=Interfaces.ASGI,
             http=HTTPModes.http1,
-            backlog=CONNECTIONS,
+            backlog=limits.CONNECTIONS,
+            backpressure=self.connections,
             http1_settings=HTTP1Settings(round(self.settings.read_timeout * 1e3), max_buffer_size=BUFFER),
             log_level=LogLevels.warning,
             log_dictconfig={"loggers": {}, "handlers": {}, "formatters": {}},  # as configure_logging says
