@@ -16,13 +16,13 @@ from fastapi import Depends, FastAPI, HTTPException, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader
-from fastapi_offline import FastAPIOffline
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from pydantic import ValidationError
 from pydantic_core import to_json
 from starlette.responses import JSONResponse, RedirectResponse
 
 from tabserve.contract import schema
+from tabserve.serving import docs
 from tabserve.serving.body import problem
 from tabserve.serving.fast_path import ERROR, FastPath
 from tabserve.serving.observability import ObserverMiddleware, request_id
@@ -52,10 +52,12 @@ def model_app(settings: ServeSettings, dependencies: Guard = ()) -> FastAPI:
 
     key = settings.api_key.get_secret_value() if settings.api_key else ""
     guard = [Depends(_guard(key))] if key else []
-    app = FastAPIOffline(
+    app = FastAPI(
         title=settings.title,
         description=settings.description,
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
         # A redirect would name the scheme and the host of this process, not those of an ingress.
         redirect_slashes=False,
         # FastAPI's own tracing looks for its providers at every request, also where there are none.
@@ -67,6 +69,7 @@ def model_app(settings: ServeSettings, dependencies: Guard = ()) -> FastAPI:
     _add_model(app, service, [*guard, *dependencies])
     _add_health(app, service)
     _add_openapi(app, service, settings)
+    docs.add(app)
     functions = [needed.dependency for needed in guard]
     app.add_middleware(cast(Any, ObserverMiddleware), observer=service.observer)
     app.add_middleware(cast(Any, FastPath), api=app, service=service, key=key.encode(), route=route, guard=functions)

@@ -28,7 +28,7 @@ from tabserve.serving.limits import FULL, LOST
 REQUEST_ID = re.compile(rb"[\w.:-]{1,128}")
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 QUIET = frozenset(("/livez", "/readyz", "/metrics"))
-LONGEST = 256  # characters of a path that is logged
+LONGEST = 256  # characters of a path or a method that are logged
 INTERVAL = 0.01  # seconds for which requests are collected, to be counted and logged together
 LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 BEGUN = "tabserve.begun"  # in a scope: what `Observer.begin` returned
@@ -172,7 +172,7 @@ def _level(entry: Entry) -> int:
 
 def access_line(entry: Entry) -> str:
     """The line of `JsonFormatter` for a request; `logging` takes ten times as long."""
-    what = _described(_level(entry), entry.method, entry.path[:LONGEST], entry.status)
+    what = _described(_level(entry), entry.method[:LONGEST], entry.path[:LONGEST], entry.status)
     time = _timestamp(int(entry.time * 1e3))
     request = f'"request_id": "{entry.identity}"'
     return "{" + f'"time": "{time}", {request}, {what}, "milliseconds": {entry.seconds * 1e3:.3f}' + "}\n"

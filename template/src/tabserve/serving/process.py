@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from types import FrameType
@@ -34,6 +34,9 @@ LEAST_GRACE = 0.5  # seconds that an idle server needs
 BUFFER = 16_384  # bytes of a connection that are read before the application takes them: a head at most
 
 Address = tuple[str, int]
+Header = tuple[bytes, bytes]
+HEADERS: list[Header] = [(b"x-content-type-options", b"nosniff")]  # of every answer
+CLOSE: list[Header] = [(b"connection", b"close")]
 
 
 def serve(application: Callable[[ServeSettings], ASGIApp], settings: ServeSettings, warning: str | None = None) -> None:
@@ -72,8 +75,7 @@ class Outermost:
             await self.app(scope, receive, send)
             return
         self.last = time.monotonic()
-        if self.draining:
-            send = partial(_send_and_close, send)
+        send = partial(_send, send, HEADERS + CLOSE if self.draining else HEADERS)
         try:
             await self.app(scope, receive, send)
         except Exception:
@@ -84,10 +86,11 @@ class Outermost:
             self.last = time.monotonic()
 
 
-async def _send_and_close(send: Send, message: Message) -> None:
+def _send(send: Send, headers: list[Header], message: Message) -> Awaitable[None]:
+    """Every answer passes here; a coroutine less than if this were one itself."""
     if message["type"] == "http.response.start":
-        message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
-    await send(message)
+        message["headers"] = [*message.get("headers", ()), *headers]
+    return send(message)
 
 
 class Process:
