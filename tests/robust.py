@@ -205,6 +205,18 @@ def long_paths(target: Target) -> None:
         assert target.exchange(head("GET", f"/{number}" + "p" * 60_000), 5).status in (404, 414, 431)
 
 
+def many_values(target: Target) -> None:
+    """27 MB of different methods, ids, names and values of headers, and names of fields."""
+    with target.connect() as connection:
+        for number in range(1_500):
+            text = f"{number}" + "v" * 6_000
+            fields = {"X_Request_ID": text[:128], f"X-{text}": "1", "Accept": text, "Cookie": f"{number}={text[:200]}"}
+            pour(connection, head(f"M{text}", "/livez", **fields))
+            assert answer(connection).status in (405, 431)
+            pour(connection, post(b'{"%s": 1}' % text.encode(), Accept_Charset=text))
+            assert answer(connection).status == 422
+
+
 def clients_that_reset(target: Target) -> None:
     """1,500 of them, amid a body."""
     start = head("POST", "/predict", Content_Type="application/json", Content_Length="200000") + b"[" + b" " * 100_000
@@ -320,6 +332,7 @@ ATTACKS: dict[str, Callable[[Target], None]] = {
     "many trailers": holds(16, many_trailers),
     "unread answers": holds(32, many_requests_whose_answers_nobody_reads),
     "long paths": holds(16, long_paths),
+    "many values": holds(16, many_values),
     "resets": holds(48, clients_that_reset),
     "held bodies": held(*[LARGEST] * 16),
     "held bodies in chunks": held(*[LARGEST] * 16, chunked=True),
