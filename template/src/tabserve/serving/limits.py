@@ -7,6 +7,7 @@ import sys
 import threading
 from collections import deque
 from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn
 
 from prometheus_client import Counter
@@ -33,10 +34,14 @@ def connections() -> int:
 async def watch(most: int, seconds: float = 1) -> None:
     """Count the seconds in which `most` connections are open, where the system lists descriptors."""
     with suppress(OSError):
-        before = len(os.listdir("/dev/fd"))
+        before = _descriptors()
         while True:
             await asyncio.sleep(seconds)
-            FULL.inc(len(os.listdir("/dev/fd")) - before >= most)
+            FULL.inc(_descriptors() - before >= most)
+
+
+def _descriptors() -> int:
+    return sum(1 for _ in Path("/dev/fd").iterdir())
 
 
 class Output(io.TextIOBase):
