@@ -54,7 +54,7 @@ def slowed(path: Any, work: int) -> bytes:
     del graph.node[:]
     graph.node.extend([*nodes, *old])
     content: bytes = model.SerializeToString()
-    return content
+    return content + bytes(served.project("inference.model").seal(content))
 
 
 def taken(model: Any, matrix: Any) -> float:

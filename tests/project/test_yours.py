@@ -120,8 +120,8 @@ def test_a_contract_that_changed_after_the_training_is_noticed(copied: Path) -> 
     path = copied / "contract.yaml"
     path.write_text(path.read_text().replace("missing: true", "missing: false", 1))
     printed = here(copied, "test", code=2)
-    assert "FAILED tests/test_model.py::test_contract_yaml_is_the_one_of_the_model" in printed
-    assert "missing: true becomes false" in printed
+    assert "error: contract.yaml changed after model/model.onnx was trained (" in printed
+    assert "missing: true becomes false): run `make train`" in printed
 
 
 def test_a_colleague_clones_sets_up_trains_and_tests(copied: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from functools import partial
@@ -19,6 +20,9 @@ from tabserve.cli import main
 from tabserve.contract import file as contract_file
 from tabserve.project import Project
 from tests.tabserve.conftest import PACKAGE, Trained
+from tests.tabserve.inference.test_model import endless
+from tests.tabserve.serving.running import eventually
+from tests.tabserve.serving.test_api import ONE_MODEL
 
 NAME = PACKAGE.replace("_", "-")
 CLI = [sys.executable, "-m", PACKAGE]
@@ -205,14 +209,78 @@ def test_a_task_that_is_misspelled_gets_one_line(cli: Run, tmp_path: Path, task:
     assert err == f"error: there is no task {task!r}{meant}; `{NAME} --help` lists the tasks and options\n"
 
 
-def test_a_model_older_than_its_contract_is_noticed(cli: Run, folder: Path, csv_file: Path) -> None:
+def test_a_contract_that_differs_from_the_models_is_named(
+    cli: Run, folder: Path, csv_file: Path, environment: dict[str, str]
+) -> None:
     cli(folder, "train")
-    out, _ = cli(folder, "predict", str(csv_file), "out.csv")
-    assert "changed after" not in out
-    later = time.time() + 60
-    os.utime(folder / "contract.yaml", (later, later))
-    out, _ = cli(folder, "predict", str(csv_file), "out.csv")
-    assert "contract.yaml changed after model/model.onnx was trained: run `make train`" in out
+    contract, later = folder / "contract.yaml", time.time() + 60
+    os.utime(contract, (later, later))
+    score = ("predict", str(csv_file), "out.csv")
+    assert "changed after" not in "".join(cli(folder, *score)), "the same contract at another time"
+    text = contract.read_text(encoding="utf-8")
+    contract.write_text(f"{text}split: {{by: group, column: source}}\n", encoding="utf-8")
+    change = "split: none becomes by='group' column='source'"
+    told = f"contract.yaml changed after model/model.onnx was trained ({change}): run `make train`"
+    assert "".join(cli(folder, *score)).count(told) == 1
+    assert cli(folder, "test", code=1) == ("", f"error: {told}\n")
+    process, port, log = serving(folder, environment)
+    try:
+        eventually(lambda: told in log.read_text(encoding="utf-8"))
+        eventually(lambda: get(f"http://127.0.0.1:{port}/readyz") == 200)
+    finally:
+        process.kill()
+        process.wait()
+    assert log.read_text(encoding="utf-8").count("changed after") == 1
+    contract.write_text("columns: [\n", encoding="utf-8")
+    told = "contract.yaml changed after model/model.onnx was trained (contract.yaml is not valid YAML"
+    assert told in "".join(cli(folder, *score))
+
+
+ENDLESS = f"""
+import sys
+from tabserve.inference import model
+model.FIRST = 1.0
+from {PACKAGE}.__main__ import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGTERM is a POSIX signal")
+@ONE_MODEL
+def test_a_model_that_never_predicts_ends_every_task_and_no_server(
+    trained: Trained, tmp_path: Path, csv_file: Path, environment: dict[str, str]
+) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/model.onnx").write_bytes(endless(trained.outcome.model))
+    command = [sys.executable, "-c", ENDLESS]
+    told = "model/model.onnx makes no prediction within 1 s: train it again"
+    for task in (["predict", str(csv_file), "out.csv"], ["check-data", str(csv_file)], ["test"]):
+        done = subprocess.run(
+            [*command, *task], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+        )
+        assert (done.returncode, done.stderr) == (1, f"error: {told}\n")
+    process, port, log = serving(tmp_path, environment, command)
+    try:
+        eventually(lambda: told in log.read_text(encoding="utf-8"))
+        found = [get(f"http://127.0.0.1:{port}/{path}") for path in ("livez", "readyz", "metrics")]
+        assert found == [200, 503, 200]
+        assert get(f"http://127.0.0.1:{port}/predict", b"{}") == 503
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def serving(
+    folder: Path, environment: dict[str, str], command: list[str] = CLI
+) -> tuple[subprocess.Popen[bytes], int, Path]:
+    """A server that begins to run, its port, and the file of its log."""
+    port, path = free_port(), folder / "log"
+    with path.open("w") as log:
+        named = environment | {"SERVE_PORT": str(port)}
+        process = subprocess.Popen([*command, "serve"], cwd=folder, env=named, stdout=log, stderr=log)
+    return process, port, path
 
 
 def test_rows_that_were_left_out_are_counted_by_column(cli: Run, folder: Path) -> None:
@@ -259,11 +327,14 @@ def free_port() -> int:
         return port
 
 
-def get(url: str) -> int:
+def get(url: str, body: bytes | None = None) -> int:
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, body, timeout=5) as answer:
             status: int = answer.status
             return status
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
     except OSError:
         return 0
 

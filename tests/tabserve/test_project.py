@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tabserve.contract.file import dump
 from tabserve.errors import UserError
 from tabserve.project import Project
 from tabserve.references import application, handed_over, source
 from tabserve.tasks.model_file import train_if_missing
-from tests.tabserve.conftest import OWN, PACKAGE, SOURCE
+from tests.tabserve.conftest import OWN, PACKAGE, SOURCE, Trained
+from tests.tabserve.serving.test_api import ONE_MODEL
 
 NAMES = {"pipelines", "features", "application"}
 
@@ -140,14 +142,15 @@ def test_the_own_package_names_what_it_hands_over(package: Path, monkeypatch: py
     assert {path.name for path in OWN.glob("*.py")} == {"__init__.py", "__main__.py", "app.py"}
 
 
+@ONE_MODEL
 def test_tasks_that_only_use_the_model_say_that_it_is_old(
-    module: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    trained: Trained, module: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     module.write_text("def pipelines(): ...\n")
-    for name in ("contract.yaml", "model/model.onnx"):
-        Path(name).parent.mkdir(exist_ok=True)
-        Path(name).touch()
+    Path("model").mkdir()
+    Path("model/model.onnx").write_bytes(trained.outcome.model)
+    Path("contract.yaml").write_text(dump(trained.contract), encoding="utf-8")
     project = Project("test", pipelines="handed:pipelines", features="", application="")
     os.utime("model/model.onnx", (2e9, 2e9))
     train_if_missing(project)
@@ -156,3 +159,9 @@ def test_tasks_that_only_use_the_model_say_that_it_is_old(
     train_if_missing(project)
     changed = "handed.py changed after model/model.onnx was trained: run `make train`"
     assert capsys.readouterr().err == f"warning: {changed}\n"
+    contract = trained.contract.model_copy(update={"data": "other.csv"})
+    Path("contract.yaml").write_text(dump(contract), encoding="utf-8")
+    train_if_missing(project)
+    assert "contract.yaml changed after model/model.onnx was trained (data: " in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"^contract.yaml changed after .* becomes other.csv\): run `make train`$"):
+        train_if_missing(project, strict=True)

@@ -33,7 +33,9 @@ figure { background: #fff; border-radius: .5rem; margin: 0; padding: .5rem; } fi
 
 PAGE = """<!doctype html>
 <html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+<title>{title}</title>
 <style>{style}</style></head>
 <body>
 <h1>{title}</h1>

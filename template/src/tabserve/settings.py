@@ -85,6 +85,7 @@ class ModelSettings(Section, env_prefix="SERVE_", extra="ignore"):
     """What the model is called, where its file is and how it is run: what more than the server needs of `[serve]`."""
 
     title: str = Field(default="Prediction API", min_length=1)
+    project: str = ""  # the name in the metadata of the model; empty: not compared
     model: FilePath = Path("model/model.onnx")
     threads: int = Field(default=1, ge=1, le=256)
 

@@ -1,8 +1,10 @@
 import json
 import logging
 import random
+import re
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,9 @@ from onnx import TensorProto, helper
 from tabserve.errors import UserError
 from tabserve.inference import model as models
 from tabserve.serving.app import model_app
-from tabserve.settings import ServeSettings
-from tests.tabserve.conftest import Trained
+from tabserve.settings import ModelSettings, ServeSettings
+from tests.tabserve.conftest import SOURCE, Trained
+from tests.tabserve.serving.test_api import ONE_MODEL
 
 
 def changed(model: bytes, change: Callable[[dict[str, Any]], None]) -> bytes:
@@ -25,16 +28,60 @@ def changed(model: bytes, change: Callable[[dict[str, Any]], None]) -> bytes:
     metadata = {prop.key: json.loads(prop.value) for prop in graph.metadata_props}
     change(metadata)
     helper.set_model_props(graph, {key: json.dumps(value) for key, value in metadata.items()})
-    return bytes(graph.SerializeToString())
+    return written(graph)
+
+
+def written(graph: Any) -> bytes:
+    """The file of a graph with a right digest in the place of its old one."""
+    for position, prop in reversed(list(enumerate(graph.metadata_props))):
+        if prop.key == "digest":
+            del graph.metadata_props[position]
+    content = bytes(graph.SerializeToString())
+    return content + models.seal(content)
 
 
 def foreign() -> bytes:
-    """An ONNX model that this project did not make."""
+    """An ONNX model that this project did not make, with a digest."""
     value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 1])
     out = helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 1])
     graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "identity", [value], [out])
     opset = helper.make_opsetid("", 21)
-    return bytes(helper.make_model(graph, opset_imports=[opset], ir_version=10).SerializeToString())
+    return written(helper.make_model(graph, opset_imports=[opset], ir_version=10))
+
+
+def endless(model: bytes) -> bytes:
+    """The model file with a loop that never ends before its last output."""
+    made = onnx.load_from_string(model)
+    graph, name = made.graph, made.graph.output[-1].name
+    node = next(node for node in graph.node if name in node.output)
+    node.output[list(node.output).index(name)] = "inside"
+    scalar = [helper.make_tensor_value_info("go", TensorProto.BOOL, []), helper.make_tensor_value_info("v", 1, None)]
+    step = helper.make_tensor_value_info("step", TensorProto.INT64, [])
+    ends = [helper.make_tensor_value_info("go2", TensorProto.BOOL, []), helper.make_tensor_value_info("v2", 1, None)]
+    same = [helper.make_node("Identity", [one.name], [one.name + "2"]) for one in scalar]
+    body = helper.make_graph(same, "body", [step, *scalar], ends)
+    graph.initializer.append(helper.make_tensor("true", TensorProto.BOOL, [], [True]))
+    graph.node.append(helper.make_node("Loop", ["", "true", "inside"], [name], body=body))
+    return written(made)
+
+
+def with_external_data(model: bytes, folder: Path) -> bytes:
+    """The model file with a weight that lies in a file of the folder."""
+    made = onnx.load_from_string(model)
+    weight = np.zeros(1_000, np.float32)
+    (folder / "weights.bin").write_bytes(weight.tobytes())
+    tensor = helper.make_tensor("weight", TensorProto.FLOAT, [1_000], weight.tobytes(), raw=True)
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", "weights.bin"), ("offset", "0"), ("length", "4000")):
+        tensor.external_data.add(key=key, value=value)
+    made.graph.initializer.append(tensor)
+    last = made.graph.output[-1].name
+    node = next(node for node in made.graph.node if last in node.output)
+    node.output[list(node.output).index(last)] = "inside"
+    made.graph.node.append(helper.make_node("ReduceSum", ["weight"], ["sum"], keepdims=0))
+    made.graph.node.append(helper.make_node("Add", ["inside", "sum"], [last]))
+    return written(made)
 
 
 def other_target() -> dict[str, Any]:
@@ -46,11 +93,13 @@ def other_target() -> dict[str, Any]:
     return {"task": "classification", "columns": columns}
 
 
+CHANGED = "was changed after it was trained, or is damaged"
 BROKEN: dict[str, tuple[Callable[[bytes], bytes | None], str]] = {
     "missing": (lambda model: None, "there is no model at"),
-    "empty": (lambda model: b"", "not a valid ONNX model"),
-    "truncated": (lambda model: model[: len(model) // 2], "not a valid ONNX model"),
-    "text": (lambda model: b"version https://git-lfs.github.com/spec/v1\n", "not a valid ONNX model"),
+    "empty": (lambda model: b"", CHANGED),
+    "truncated": (lambda model: model[: len(model) // 2], CHANGED),
+    "no graph": (lambda model: b"text" + models.seal(b"text"), "not a valid ONNX model"),
+    "text": (lambda model: b"version https://git-lfs.github.com/spec/v1\n", CHANGED),
     "foreign": (lambda model: foreign(), "an ONNX model of another origin"),
     "newer": (
         lambda model: changed(model, lambda metadata: metadata["contract"].update(version=2)),
@@ -68,7 +117,12 @@ BROKEN: dict[str, tuple[Callable[[bytes], bytes | None], str]] = {
         lambda model: changed(model, lambda metadata: metadata["contract"].update(other_target())),
         " its own ",
     ),
-    "no text": (lambda model: model.replace(b'"reason', b'"\xffeason'), "has damaged metadata"),
+    "no text": (
+        lambda model: (
+            (content := model[: -models.SEAL_BYTES].replace(b'"reason', b'"\xffeason')) + models.seal(content)
+        ),
+        "has damaged metadata",
+    ),
     "no example": (lambda model: changed(model, lambda metadata: metadata.pop("example")), "rejects its own example"),
 }
 
@@ -116,18 +170,98 @@ def test_numbers_read_as_float32_means_them() -> None:
     assert models.significant(raw).tolist() == [[0.1, 0.3333333, 0.0, 123456.8, -1e-20, 1e30]]
 
 
-def test_damaged_bytes_get_one_line(trained: Trained, tmp_path: Path) -> None:
+def damaged(model: bytes) -> Iterator[bytes]:
+    """The file with one bit flipped, 400 times, and with other changes."""
     chance = random.Random(0)
+    for _ in range(400):
+        flipped = bytearray(model)
+        flipped[chance.randrange(len(model))] ^= 1 << chance.randrange(8)
+        yield bytes(flipped)
+    for end in (1, models.SEAL_BYTES - 1, models.SEAL_BYTES, models.SEAL_BYTES + 1, 1_000, len(model) - 1):
+        yield model[:-end]
+    yield from (model + b"\0", model + model[-models.SEAL_BYTES :], b"\0" + model, b"", b"\0" * 200, model + model)
+    yield model + models.seal(model)[:-1] + b"'"
+
+
+@ONE_MODEL
+def test_every_change_is_noticed_before_the_file_is_parsed(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "_session", lambda *arguments: pytest.fail("it was parsed"))
     path = tmp_path / "model.onnx"
-    for _ in range(300):
-        damaged = bytearray(trained.outcome.model)
-        for _ in range(chance.randint(1, 20)):
-            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
-        path.write_bytes(damaged)
-        try:
+    for content in damaged(trained.outcome.model):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=rf"^{path} {CHANGED} or of an older version: train it again$"):
             models.load(path)
-        except UserError as error:
-            assert "\n" not in str(error)
+
+
+@ONE_MODEL
+def test_a_model_is_still_one_for_onnx(trained: Trained, tmp_path: Path) -> None:
+    graph = onnx.load_from_string(trained.outcome.model)
+    onnx.checker.check_model(graph)
+    last = graph.metadata_props[-1]
+    assert (last.key, len(json.loads(last.value))) == ("digest", 64)
+    onnx.save(graph, tmp_path / "model.onnx")
+    assert models.load(tmp_path / "model.onnx").metadata["digest"] == json.loads(last.value)
+    graph.doc_string = "mine"
+    onnx.save(graph, tmp_path / "model.onnx")
+    with pytest.raises(UserError, match=CHANGED):
+        models.load(tmp_path / "model.onnx")
+
+
+@ONE_MODEL
+def test_weights_are_never_read_from_another_file(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(with_external_data(trained.outcome.model, tmp_path))
+    with pytest.raises(UserError, match=r"is not a valid ONNX model \(.*External data") as error:
+        models.load(path)
+    assert "\n" not in str(error.value)
+
+
+@ONE_MODEL
+def test_a_file_that_is_replaced_while_it_is_loaded_is_loaded_whole(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, session = tmp_path / "model.onnx", models._session
+    path.write_bytes(trained.outcome.model)
+
+    def replaced(*arguments: Any) -> Any:
+        path.write_bytes(b"another")
+        return session(*arguments)
+
+    monkeypatch.setattr(models, "_session", replaced)
+    assert models.load(path).version == trained.outcome.version
+
+
+@ONE_MODEL
+def test_a_model_of_another_project_is_rejected(trained: Trained, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(changed(trained.outcome.model, lambda metadata: metadata.update(project="churn")))
+    assert models.load(path, project="churn").metadata["project"] == "churn"
+    assert models.load(path).metadata["project"] == "churn"
+    with pytest.raises(UserError, match=r"is a model of the project 'churn', and this is 'loans' \(\[serve\] project"):
+        models.configured(ModelSettings(model=path, project="loans"))
+
+
+def test_every_task_and_the_server_load_the_model_that_the_settings_name() -> None:
+    """`load` itself does not know the project's name."""
+    sources = (path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py"))
+    callers = {name for name in sources if re.search(r"\bmodels?\.load\(", (SOURCE / name).read_text())}
+    assert callers == {"tabserve/__init__.py"}
+
+
+@ONE_MODEL
+def test_a_graph_that_never_ends_is_given_up(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "FIRST", 0.5)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(endless(trained.outcome.model))
+    before = threading.active_count()
+    with pytest.raises(UserError, match=r"makes no prediction within 0.5 s: train it again$"):
+        models.load(path)
+    assert threading.active_count() == before, "it goes on in the background"
 
 
 def test_a_folder_is_not_a_model(tmp_path: Path) -> None:

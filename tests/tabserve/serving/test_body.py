@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tabserve.inference import model as models
+from tabserve.serving import body as bodies_module
 from tabserve.settings import ServeSettings
 from tests.tabserve.conftest import Trained
 from tests.tabserve.serving.running import PREDICT, Served, eventually, request, running, statuses
@@ -65,7 +66,8 @@ def test_pieces_that_are_too_much_together(served: Served, path: Any) -> None:
 def test_incomplete_bodies_have_little_room(served: Served, body: bytes, path: Any) -> None:
     bodies = served.service.bodies
     bodies.deadlines.seconds = 20
-    bodies.room = free = 3 * len(body)
+    bodies.room, bodies.reserve = 3 * len(body), 0
+    free = bodies.room
     with path(served), contextlib.ExitStack() as stack:
         late = [stack.enter_context(served.connection()) for _ in range(4)]
         for connection in late:
@@ -82,6 +84,65 @@ def test_incomplete_bodies_have_little_room(served: Served, body: bytes, path: A
             assert statuses(connection.recv(65_536)) == [200]
         eventually(lambda: bodies.room == free)
         assert served.ask("POST", PREDICT, body)[0] == 200
+
+
+@BOTH
+@pytest.mark.parametrize("chunked", [False, True])
+def test_the_oldest_incomplete_body_makes_room(
+    served: Served, body: bytes, path: Any, chunked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies_module, "PATIENCE", 0.2)
+    bodies = served.service.bodies
+    bodies.deadlines.seconds = 20
+    bodies.room, bodies.reserve = 3 * len(body), 0
+    free = bodies.room
+    with path(served), contextlib.ExitStack() as stack:
+        late = [stack.enter_context(served.connection()) for _ in range(3)]
+        for count, connection in enumerate(late, 1):
+            connection.sendall(in_a_chunk(body)[:-7] if chunked else request(body)[:-10])
+            eventually(lambda count=count: bodies.room == free - count * (len(body) - 10 * (not chunked)))  # type: ignore[misc]
+        time.sleep(0.3)
+        assert served.ask("POST", PREDICT, body)[0] == 200
+        assert statuses(late[0].recv(65_536)) == [408]
+        for connection in late[1:]:
+            connection.sendall(in_a_chunk(body)[-7:] if chunked else body[-10:])
+            assert statuses(connection.recv(65_536)) == [200]
+        eventually(lambda: bodies.room == free)
+
+
+def in_a_chunk(body: bytes) -> bytes:
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return head + b"%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n"
+
+
+def test_a_body_that_has_not_had_its_time_is_not_given_up(served: Served, body: bytes) -> None:
+    bodies = served.service.bodies
+    bodies.room, bodies.reserve = 2 * len(body), 0
+    with served.connection() as first, served.connection() as second:
+        for connection in (first, second):
+            connection.sendall(request(body)[:-10])
+        eventually(lambda: bodies.room == 20)
+        assert served.ask("POST", PREDICT, body)[0] == 503
+        for connection in (first, second):
+            connection.sendall(body[-10:])
+            assert statuses(connection.recv(65_536)) == [200]
+
+
+@BOTH
+def test_incomplete_bodies_cannot_take_what_small_and_whole_ones_need(served: Served, body: bytes, path: Any) -> None:
+    bodies = served.service.bodies
+    bodies.deadlines.seconds = 20
+    free, bodies.room = bodies.room, bodies.reserve + len(body)
+    with path(served), served.connection() as one, served.connection() as other:
+        one.sendall(request(body)[:-1])
+        eventually(lambda: bodies.room == bodies.reserve + 1)
+        other.sendall(request(body)[:-1])
+        assert statuses(other.recv(65_536)) == [503]
+        for _ in range(5):
+            assert served.ask("POST", PREDICT, body)[0] == 200
+        one.sendall(body[-1:])
+        assert statuses(one.recv(65_536)) == [200]
+    bodies.room = free
 
 
 def test_large_bodies_leave_room_for_small_ones(served: Served, body: bytes) -> None:

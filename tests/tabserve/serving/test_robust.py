@@ -30,14 +30,16 @@ def memory(process: int) -> float:
 
 
 @contextlib.contextmanager
-def running(trained: Trained, package: Path, folder: Path) -> Iterator[tuple[Target, subprocess.Popen[bytes]]]:
-    """A server in a process of its own."""
+def running(
+    trained: Trained, package: Path, folder: Path, output: Path | int | None = None, before: tuple[str, ...] = ()
+) -> Iterator[tuple[Target, subprocess.Popen[bytes]]]:
+    """A server in a process of its own; its log is `log` in the folder, unless it has another output."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
     paths = {"PYTHONPATH": f"{SOURCE}{os.pathsep}{package}"}
     settings = {"SERVE_MODEL": str(trained.model), "SERVE_PORT": str(port), "SERVE_READ_TIMEOUT": str(READ_TIMEOUT)}
-    command = [sys.executable, "-m", PACKAGE, "serve"]
-    with (folder / "log").open("w") as log:
+    command = [*before, sys.executable, "-m", PACKAGE, "serve"]
+    with open(folder / "log" if output is None else output, "w") as log:  # noqa: PTH123
         process = subprocess.Popen(command, cwd=folder, env=os.environ | paths | settings, stdout=log, stderr=log)
     row = json.dumps(models.load(trained.model).metadata["example"]).encode()
     target = Target(port, row, lambda: memory(process.pid), READ_TIMEOUT)

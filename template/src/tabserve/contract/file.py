@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from tabserve.contract.model import VERSION, Column, Contract, Split
 from tabserve.errors import UserError
+from tabserve.settings import CONTRACT
 
 SEAL = "# As inferred, seal "
 LIST_TAG = "tag:yaml.org,2002:seq"
@@ -164,6 +165,17 @@ def differences(old: Contract, new: Contract) -> list[str]:
         changes = {key: _change(key, old.columns[name], column) for key in Column.model_fields if key != "reason"}
         lines += [f"{name!r} {key}: {change}" for key, change in changes.items() if change]
     return lines
+
+
+def mismatch(contract: Contract, model: Path, path: Path = CONTRACT) -> str | None:
+    """How the contract in a model differs from the file beside it, if there is one and it does."""
+    if not path.exists():
+        return None
+    try:
+        found = differences(contract, load(path))
+    except UserError as error:
+        found = [str(error)]
+    return f"{path} changed after {model} was trained ({found[0]}): run `make train`" if found else None
 
 
 def _change(key: str, old: Column | Contract, new: Column | Contract) -> str:

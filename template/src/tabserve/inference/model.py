@@ -1,18 +1,22 @@
 """The model file: an ONNX graph from the encoded matrix to predictions, with metadata.
 
-Metadata (JSON in ONNX `metadata_props`): `contract`, `version`, `metrics`, `versions`, `data_sha256`, `git_commit`,
-`example` (a made row, null if it would be one of the table's) and `baselines` (the training distribution of each feature).
+Metadata (JSON in ONNX `metadata_props`): `contract`, `version`, `project`, `metrics`, `versions`, `data_sha256`,
+`git_commit`, `example` (a made row, or null), `baselines` (the training distribution of each feature) and, at
+the very end of the file, `digest`, the SHA-256 of all bytes before it.
 Only onnxruntime, numpy and pydantic are needed to read it.
 """
 
+import hashlib
 import json
 import math
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import onnxruntime
@@ -25,6 +29,7 @@ from tabserve.contract.encoding import Matrix, layout, row_encoder
 from tabserve.contract.model import VERSION, Contract, label_text
 from tabserve.contract.schema import Row
 from tabserve.errors import UserError, first_line
+from tabserve.settings import ModelSettings
 
 DIGITS = 7  # what float32 carries
 NUMBER = f"%.{DIGITS}g"
@@ -32,6 +37,12 @@ TINY, HUGE = 1e-60, 1e60  # beyond every float32
 # The answer for a row: its label as text, `value` for a regression; and JSON, None if a number is not finite.
 Answer = tuple[str, str | None]
 OVERFLOW = "a value is so large that the prediction is not a finite number"
+# The last field of the file, in the encoding of Protocol Buffers: one more entry of `metadata_props`, with a JSON text.
+SEAL = b'r\x4c\n\x06digest\x12\x42"%s"'
+SEAL_BYTES = 78
+FIRST, ABORT = 60.0, 5.0  # seconds that loading and a first prediction may take, and the end of one that is aborted
+
+T = TypeVar("T")
 
 
 class Prediction(NamedTuple):
@@ -65,7 +76,10 @@ class Model:
         """The metadata, without ranges, categories and distributions of private columns."""
         private = [name for name, column in self.contract.columns.items() if column.private]
         columns = self.metadata["contract"]["columns"]
-        kept = {name: {key: columns[name][key] for key in ("role", "type", "missing") if key in columns[name]} for name in private}
+        kept = {
+            name: {key: columns[name][key] for key in ("role", "type", "missing") if key in columns[name]}
+            for name in private
+        }
         baselines = {name: each for name, each in self.metadata["baselines"].items() if name not in private}
         contract = self.metadata["contract"] | {"columns": columns | kept}
         return {**self.metadata, "contract": contract, "baselines": baselines}
@@ -172,15 +186,60 @@ def significant(numbers: NDArray[np.float32]) -> NDArray[np.float64]:
     return rounded
 
 
-def load(path: Path, threads: int = 1) -> Model:
-    """Read and check a model file.
+def configured(settings: ModelSettings) -> Model:
+    """The model that the settings name; see `load`."""
+    return load(settings.model, settings.threads, settings.project)
 
-    Raises `UserError` if it is missing, damaged, not a model of this project, or has a newer contract version.
+
+def load(path: Path, threads: int = 1, project: str = "") -> Model:
+    """Read and check a model file, of this `project` where one is given.
+
+    Raises `UserError` if it is missing, not as it was trained, of another project or a newer contract version, or makes
+    no prediction.
     """
     if not path.is_file():
         raise UserError(f"there is no model at {path}: train one with `make train`")
     try:
-        session = _session(path, threads)
+        content = path.read_bytes()  # once: another file may take its place meanwhile
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
+    if content[-SEAL_BYTES:] != seal(memoryview(content)[:-SEAL_BYTES]):
+        age = "was changed after it was trained, or is damaged or of an older version"
+        raise UserError(f"{path} {age}: train it again")
+    try:
+        return _within(FIRST, lambda options: _loaded(content, path, threads, project, options))
+    except TimeoutError:
+        raise UserError(f"{path} makes no prediction within {FIRST:g} s: train it again") from None
+
+
+def seal(content: bytes | memoryview) -> bytes:
+    """What ends the model file that begins with `content`: the digest of all that is before it."""
+    return SEAL % hashlib.sha256(content).hexdigest().encode()
+
+
+def _within(seconds: float, work: Callable[[onnxruntime.RunOptions], T]) -> T:
+    """What `work` returns; `TimeoutError` if that takes longer. A graph may have a loop that never ends."""
+    options, outcome = onnxruntime.RunOptions(), Future[T]()
+
+    def run() -> None:
+        try:
+            outcome.set_result(work(options))
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        return outcome.result(seconds)
+    except TimeoutError:
+        options.terminate = True  # or it would take a core, and abort the process at its end
+        thread.join(ABORT)
+        raise
+
+
+def _loaded(content: bytes, path: Path, threads: int, project: str, options: onnxruntime.RunOptions) -> Model:
+    try:
+        session = _session(content, path, threads)
     except Exception as error:  # onnxruntime has no common base class for its errors
         raise UserError(f"{path} is not a valid ONNX model ({first_line(error)}): train it again") from None
     try:
@@ -190,12 +249,15 @@ def load(path: Path, threads: int = 1) -> Model:
         raise UserError(f"{path} has damaged metadata: train it again") from None
     if "contract" not in metadata or "version" not in metadata:
         raise UserError(f"{path} is an ONNX model of another origin: its metadata holds no contract")
+    if project and (name := metadata.get("project", "")) != project:
+        here = f"this is {project!r} ([serve] project in config.toml)"
+        raise UserError(f"{path} is a model of the project {name!r}, and {here}: train it here, or correct the name")
     model = Model(session, _contract(metadata["contract"], path), metadata)
-    _check(model, path)
+    _check(model, path, options)
     return model
 
 
-def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+def _session(content: bytes, path: Path, threads: int) -> onnxruntime.InferenceSession:
     """A session on a GPU if this onnxruntime has CUDA and can load it, else on the CPU."""
     providers = ["CPUExecutionProvider"]
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
@@ -206,8 +268,12 @@ def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4
+    # Weights are never read from other files: without a folder, they would be from the current one.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path / "none"))
     # Without fallback: it would print to standard output and try the same again.
-    return onnxruntime.InferenceSession(path, options, providers=providers, enable_fallback=0)
+    session = onnxruntime.InferenceSession(content, options, providers=providers, enable_fallback=0)
+    session._model_bytes = None  # kept only for a fallback
+    return session
 
 
 def _contract(document: Any, path: Path) -> Contract:
@@ -222,13 +288,13 @@ def _contract(document: Any, path: Path) -> Contract:
         raise UserError(f"{path} holds a contract that this version cannot read ({errors} errors)") from None
 
 
-def _check(model: Model, path: Path) -> None:
+def _check(model: Model, path: Path, options: onnxruntime.RunOptions) -> None:
     """Check that a prediction for zeros has the types and shapes that the contract promises."""
     width, classes = len(layout(model.contract).names), len(model.contract.classes)
     expected = [("i", 1), ("f", classes)] if classes else [("f", 1)]
     try:
         (graph_input,) = model.session.get_inputs()
-        outputs = model.session.run(None, {graph_input.name: np.zeros((1, width), dtype=np.float32)})
+        outputs = model.session.run(None, {graph_input.name: np.zeros((1, width), dtype=np.float32)}, options)
         found = [(output.dtype.kind, output.size) for output in map(np.asarray, outputs)]
     except Exception as error:  # onnxruntime has no common base class for its errors
         raise UserError(f"{path} does not fit its own contract ({first_line(error)}): train it again") from None

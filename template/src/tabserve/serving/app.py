@@ -6,7 +6,6 @@ OpenAPI and every check come from the contract inside that file.
 
 import asyncio
 import math
-import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -16,15 +15,16 @@ from fastapi import Depends, FastAPI, HTTPException, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader
-from fastapi_offline import FastAPIOffline
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from pydantic import ValidationError
 from pydantic_core import to_json
 from starlette.responses import JSONResponse, RedirectResponse
 
 from tabserve.contract import schema
+from tabserve.inference.model import Model
+from tabserve.serving import docs
 from tabserve.serving.body import problem
-from tabserve.serving.fast_path import ERROR, FastPath
+from tabserve.serving.fast_path import ERROR, FastPath, is_key
 from tabserve.serving.observability import ObserverMiddleware, request_id
 from tabserve.serving.openapi import JSON, Health, Reason, describe
 from tabserve.serving.scheduling import BusyError
@@ -51,10 +51,13 @@ def model_app(settings: ServeSettings, dependencies: Guard = ()) -> FastAPI:
         service.observer.flush()
 
     guard = [Depends(_guard(settings.keys))] if settings.keys else []
-    app = FastAPIOffline(
+    app = FastAPI(
         title=settings.title,
         description=settings.description,
         lifespan=lifespan,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
         # A redirect would name the scheme and the host of this process, not those of an ingress.
         redirect_slashes=False,
         # FastAPI's own tracing looks for its providers at every request, also where there are none.
@@ -65,7 +68,8 @@ def model_app(settings: ServeSettings, dependencies: Guard = ()) -> FastAPI:
     route = _add_predict(app, service, [*guard, *dependencies])
     _add_model(app, service, [*guard, *dependencies])
     _add_health(app, service)
-    _add_openapi(app, service, settings)
+    _add_openapi(app, service, settings, is_public=not guard and not dependencies)
+    docs.add(app)
     functions = [needed.dependency for needed in guard]
     app.add_middleware(cast(Any, ObserverMiddleware), observer=service.observer)
     app.add_middleware(cast(Any, FastPath), api=app, service=service, keys=settings.keys, route=route, guard=functions)
@@ -107,7 +111,7 @@ def _guard(keys: list[bytes]) -> Callable[[str | None], None]:
     """Refuses requests without a key, in the same time for any wrong one."""
 
     def guard(given: Annotated[str | None, Security(API_KEY)]) -> None:
-        if not any([secrets.compare_digest((given or "").encode(), key) for key in keys]):
+        if not is_key(given, keys):
             raise HTTPException(401, "the header X-API-Key does not hold the key", {"WWW-Authenticate": "ApiKey"})
 
     return guard
@@ -147,15 +151,20 @@ def _add_predict(app: FastAPI, service: Service, guard: Guard) -> APIRoute:
     return cast(APIRoute, app.routes[-1])
 
 
-def _add_openapi(app: FastAPI, service: Service, settings: ServeSettings) -> None:
-    generic, described = app.openapi, None
+def _add_openapi(app: FastAPI, service: Service, settings: ServeSettings, is_public: bool) -> None:
+    generic, made = app.openapi, dict[bool, tuple[Model | None, dict[str, Any]]]()
 
-    def openapi() -> dict[str, Any]:
-        nonlocal described
+    def openapi(is_full: bool = True) -> dict[str, Any]:
         model = service.predictor.model if service.predictor else None
-        if app.openapi_schema is None or described is not model:
-            app.openapi_schema, described = None, model
-            describe(generic(), model, settings.max_rows)
-        return cast(dict[str, Any], app.openapi_schema)
+        if is_full not in made or made[is_full][0] is not model:
+            app.openapi_schema = None
+            made[is_full] = model, describe(generic(), model, settings.max_rows, is_full)
+        return made[is_full][1]
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def document(request: Request, given: Annotated[str | None, Security(API_KEY)]) -> Response:
+        root = request.scope.get("root_path", "").rstrip("/")
+        servers = {"servers": [{"url": root}]} if root else {}
+        return JSONResponse(openapi(is_public or is_key(given, settings.keys)) | servers)

@@ -117,4 +117,9 @@ def front(app: ASGIApp) -> ASGIApp:
 def _holds(scope: Scope, keys: list[bytes]) -> bool:
     """Whether the first X-API-Key is one of the keys, always in the same time."""
     given: bytes = next((value for name, value in scope["headers"] if name == b"x-api-key"), b"")
-    return any([secrets.compare_digest(given, key) for key in keys])
+    return is_key(given.decode("latin-1"), keys)
+
+
+def is_key(given: str | None, keys: list[bytes]) -> bool:
+    """Whether this is one of the keys, always in the same time."""
+    return any([secrets.compare_digest((given or "").encode(), key) for key in keys])

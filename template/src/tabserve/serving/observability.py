@@ -2,7 +2,6 @@
 
 import asyncio
 import datetime as dt
-import io
 import json
 import logging
 import re
@@ -24,10 +23,12 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tabserve.serving.limits import FULL, LOST
+
 REQUEST_ID = re.compile(rb"[\w.:-]{1,128}")
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 QUIET = frozenset(("/livez", "/readyz", "/metrics"))
-LONGEST = 256  # characters of a path that is logged
+LONGEST = 256  # characters of a path or a method that are logged
 INTERVAL = 0.01  # seconds for which requests are collected, to be counted and logged together
 LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 BEGUN = "tabserve.begun"  # in a scope: what `Observer.begin` returned
@@ -58,8 +59,6 @@ class JsonFormatter(logging.Formatter):
 
 def configure_logging(level: str) -> None:
     """Send every log line, Granian's too, to standard output as JSON."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
@@ -112,7 +111,8 @@ class Observer:
         self.labels: list[str] = []
         self.latency = Latency()
         self.registry = CollectorRegistry()
-        self.registry.register(self.latency)
+        for collector in (self.latency, LOST, FULL):
+            self.registry.register(collector)
         disable_created_metrics()  # type: ignore[no-untyped-call]
         counter = partial(Counter, registry=self.registry)
         requests = counter("http_requests", "Requests by method, path and status.", ["method", "path", "status"])
@@ -172,7 +172,7 @@ def _level(entry: Entry) -> int:
 
 def access_line(entry: Entry) -> str:
     """The line of `JsonFormatter` for a request; `logging` takes ten times as long."""
-    what = _described(_level(entry), entry.method, entry.path[:LONGEST], entry.status)
+    what = _described(_level(entry), entry.method[:LONGEST], entry.path[:LONGEST], entry.status)
     time = _timestamp(int(entry.time * 1e3))
     request = f'"request_id": "{entry.identity}"'
     return "{" + f'"time": "{time}", {request}, {what}, "milliseconds": {entry.seconds * 1e3:.3f}' + "}\n"

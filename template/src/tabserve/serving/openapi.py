@@ -65,7 +65,7 @@ class Health(BaseModel):
     status: Literal["alive", "ready"]
 
 
-def describe(document: dict[str, Any], model: Model | None, max_rows: int, is_full: bool) -> None:
+def describe(document: dict[str, Any], model: Model | None, max_rows: int, is_full: bool) -> dict[str, Any]:
     """Put the contract's `POST /predict` into an OpenAPI document; without a model, its answers.
 
     Unless it `is_full`, it has the names and types of the features, but no limits, no labels and no example.
@@ -85,7 +85,7 @@ def describe(document: dict[str, Any], model: Model | None, max_rows: int, is_fu
         "503": _content("The model is not ready, or too much waits for it: try again after `Retry-After` s.", "Reason"),
     }
     if model is None:
-        return
+        return document
     row = row_adapter(model.contract).json_schema(ref_template=REF)
     hidden = [name for name, column in model.contract.features.items() if column.private]
     row["properties"] |= {name: _types_only(row["properties"][name]) for name in hidden}
@@ -98,7 +98,11 @@ def describe(document: dict[str, Any], model: Model | None, max_rows: int, is_fu
             "rows": {"summary": "A list of rows", "value": [example, example]},
         }
         predicted = model.predict(example)
-        operation["responses"]["200"]["content"][JSON]["example"] = {"predictions": predicted, "model_version": model.version}
+        operation["responses"]["200"]["content"][JSON]["example"] = {
+            "predictions": predicted,
+            "model_version": model.version,
+        }
+    return document
 
 
 def _types_only(shape: Any) -> Any:

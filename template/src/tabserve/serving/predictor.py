@@ -21,7 +21,7 @@ class Predictor:
     """A model that has predicted its own example; `UserError` where it cannot."""
 
     def __init__(self, settings: ServeSettings, observer: Observer, loop: asyncio.AbstractEventLoop) -> None:
-        self.model = models.load(settings.model, settings.threads)
+        self.model = models.configured(settings)
         self.observer = observer
         self.max_rows = settings.max_rows
         self.row = schema.row_adapter(self.model.contract)

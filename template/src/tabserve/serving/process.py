@@ -1,6 +1,7 @@
 """The server's process: address, signals, and Granian with the application."""
 
 import asyncio
+import atexit
 import logging
 import math
 import os
@@ -8,7 +9,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from types import FrameType
@@ -21,31 +22,37 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tabserve.errors import UserError
+from tabserve.serving import limits
 from tabserve.serving.fast_path import front
 from tabserve.serving.observability import configure_logging
 from tabserve.settings import ServeSettings, other_secrets
 
 log = logging.getLogger("server")
 
-CONNECTIONS = 1024  # open at once, and as many that wait to be accepted
 NOISE = ("Embedded server is experimental", "Unexpected exit from worker")
 LEAST_GRACE = 0.5  # seconds that an idle server needs
 BUFFER = 16_384  # bytes of a connection that are read before the application takes them: a head at most
 
 Address = tuple[str, int]
+Header = tuple[bytes, bytes]
+HEADERS: list[Header] = [(b"x-content-type-options", b"nosniff")]  # of every answer
+CLOSE: list[Header] = [(b"connection", b"close")]
 
 
 def serve(application: Callable[[ServeSettings], ASGIApp], settings: ServeSettings, warning: str | None = None) -> None:
     """Run until SIGTERM or SIGINT; requests are finished first, and the exit code is 0."""
+    limits.unblock_output()
+    atexit.register(limits.finish_output)
     configure_logging(settings.log_level)
     address = free_address(settings.host, settings.port)
     for text in filter(None, (warning, None if settings.keys else other_secrets())):
         log.warning(text)
     process = Process(application(settings), settings, address)
     url = f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{address[1]}"
-    fields = {"url": url, "docs": f"{url}/docs", "api_key": "required" if settings.keys or settings.require_api_key else "none"}
+    key = "required" if settings.keys or settings.require_api_key else "none"
+    fields = {"url": url, "docs": f"{url}/docs", "api_key": key, "connections": process.connections}
     log.info("serving", extra={"fields": fields})
-    process.quit = partial(os._exit, 0)
+    process.quit = limits.end
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, process.handle)
     asyncio.run(process.run())
@@ -68,8 +75,7 @@ class Outermost:
             await self.app(scope, receive, send)
             return
         self.last = time.monotonic()
-        if self.draining:
-            send = partial(_send_and_close, send)
+        send = partial(_send, send, HEADERS + CLOSE if self.draining else HEADERS)
         try:
             await self.app(scope, receive, send)
         except Exception:
@@ -80,10 +86,11 @@ class Outermost:
             self.last = time.monotonic()
 
 
-async def _send_and_close(send: Send, message: Message) -> None:
+def _send(send: Send, headers: list[Header], message: Message) -> Awaitable[None]:
+    """Every answer passes here; a coroutine less than if this were one itself."""
     if message["type"] == "http.response.start":
-        message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
-    await send(message)
+        message["headers"] = [*message.get("headers", ()), *headers]
+    return send(message)
 
 
 class Process:
@@ -93,13 +100,14 @@ class Process:
         self.app = Outermost(front(app))
         self.settings = settings
         self.address = address
+        self.connections = limits.connections()
         self.loop: asyncio.AbstractEventLoop | None = None
         self.quit: Callable[[], object] = lambda: None  # what ends requests that are not finished in time
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """The handler of a signal: SIGTERM drains, Ctrl-C does not."""
         if self.loop is None:
-            os._exit(0)  # nothing is served yet, and what is being imported may swallow SystemExit
+            limits.end()  # nothing is served yet, and what is being imported may swallow SystemExit
         self.loop.call_soon_threadsafe(self.stop, number == signal.SIGINT)
 
     def stop(self, at_once: bool = False) -> None:
@@ -119,6 +127,7 @@ class Process:
         server = self._server()
         serving = asyncio.create_task(server.serve())
         draining = asyncio.create_task(self._drain())
+        watching = asyncio.create_task(limits.watch(self.connections))
         await asyncio.wait({serving, draining}, return_when=asyncio.FIRST_COMPLETED)
         if serving.done():
             draining.cancel()
@@ -131,6 +140,7 @@ class Process:
             log.warning("stopped before everything had ended")
             self.quit()
         cut.cancel()
+        watching.cancel()
         self.loop = None
 
     def _server(self) -> Server:
@@ -141,7 +151,8 @@ class Process:
             *self.address,
             interface=Interfaces.ASGI,
             http=HTTPModes.http1,
-            backlog=CONNECTIONS,
+            backlog=limits.CONNECTIONS,
+            backpressure=self.connections,
             http1_settings=HTTP1Settings(round(self.settings.read_timeout * 1e3), max_buffer_size=BUFFER),
             log_level=LogLevels.warning,
             log_dictconfig={"loggers": {}, "handlers": {}, "formatters": {}},  # as configure_logging says

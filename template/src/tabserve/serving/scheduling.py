@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 SLICE = 0.003  # seconds of reading in one turn of the event loop; a single body may take longer
-PAUSE, NEXT, LONGEST = 0.1, 0.005, 1.0  # seconds before a rejection, between two, and at most
+# Seconds before a rejection, between two, and at most: who goes away meanwhile keeps a connection for so long.
+PAUSE, NEXT, LONGEST = 0.1, 0.005, 0.25
 
 Work = Callable[[], None]
 
@@ -117,6 +118,15 @@ class Deadlines:
     def stop(self, task: asyncio.Task[Any]) -> bool:
         """Its time ends; returns whether that was before it was cancelled."""
         return self._due.pop(task, None) is not None
+
+    def age(self, task: asyncio.Task[Any]) -> float:
+        """The seconds since its time began."""
+        return time.monotonic() + self.seconds - self._due.get(task, 0)
+
+    def give_up(self, task: asyncio.Task[Any]) -> None:
+        """Cancel it before its time ends."""
+        if self.stop(task):
+            task.cancel()
 
     def _cancel(self) -> None:
         now = time.monotonic()

@@ -4,16 +4,18 @@ import asyncio
 import gc
 import logging
 import time
+from pathlib import Path
 
 from fastapi import HTTPException
 from starlette.types import Receive, Scope
 
+from tabserve.contract.model import Contract
 from tabserve.errors import UserError
 from tabserve.serving.body import Bodies
 from tabserve.serving.observability import Observer
 from tabserve.serving.predictor import Predictor
 from tabserve.serving.scheduling import BusyError, RetryPacer
-from tabserve.settings import SECRETS, ServeSettings
+from tabserve.settings import CONTRACT, SECRETS, ServeSettings
 
 log = logging.getLogger("server")
 
@@ -34,8 +36,10 @@ class Service:
         loop = asyncio.get_running_loop()
         try:
             if self.settings.require_api_key and not self.settings.keys:
-                raise UserError(f"an API key is required, but SERVE_API_KEY or {SECRETS}/serve_api_key has none of 8 or more "
-                                "printable ASCII characters")
+                raise UserError(
+                    f"an API key is required, but SERVE_API_KEY or {SECRETS}/serve_api_key has none of 8 or more "
+                    "printable ASCII characters"
+                )
             self.predictor = await asyncio.to_thread(Predictor, self.settings, self.observer, loop)
         except UserError as error:
             self.reason = str(error)
@@ -44,9 +48,11 @@ class Service:
             self.reason = "the model cannot be loaded; the log says why"
             log.exception(self.reason)
         else:
-            version = self.predictor.model.version
-            self.observer.model.labels(version).set(1)
-            log.info("ready", extra={"fields": {"model_version": version}})
+            model = self.predictor.model
+            self.observer.model.labels(model.version).set(1)
+            log.info("ready", extra={"fields": {"model_version": model.version}})
+            if reason := await asyncio.to_thread(_mismatch, model.contract, self.settings.model):
+                log.warning(reason)
         gc.freeze()
         gc.enable()  # disabled by `serve`: what is loaded stays, and looking through it takes long
 
@@ -67,3 +73,12 @@ class Service:
         body = b""  # it need not be held for the time of the pause
         await asyncio.sleep(self.pacer.next(time.monotonic()))
         raise BusyError(seconds)
+
+
+def _mismatch(contract: Contract, model: Path) -> str | None:
+    """How `contract.yaml` differs; the server's image has neither that nor what reads it."""
+    if not CONTRACT.exists():
+        return None
+    from tabserve.contract.file import mismatch
+
+    return mismatch(contract, model)

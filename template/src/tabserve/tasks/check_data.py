@@ -15,7 +15,7 @@ def check_data(arguments: argparse.Namespace, project: Project) -> None:
     """`check-data`: what a file breaks, and what has drifted; fails when it is too much."""
     configured = settings.load(settings.CheckSettings, report=arguments.report)
     named = settings.load(settings.ModelSettings)
-    loaded = model.load(named.model, named.threads)
+    loaded = model.configured(named)
     with console.row_counter("checking") as progress:
         checked = check.check(loaded, arguments.data, configured.psi, progress)
     page = check_page.page(checked, arguments.data, named.title, loaded.version)

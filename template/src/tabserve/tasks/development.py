@@ -38,7 +38,7 @@ def update(arguments: argparse.Namespace, project: Project) -> None:
 
 def test(arguments: argparse.Namespace, project: Project) -> None:
     """`test`: run the tests."""
-    train_if_missing(project)
+    train_if_missing(project, strict=True)
     programs.call(sys.executable, "-m", "pytest", *arguments.unknown)
 
 

@@ -3,27 +3,47 @@
 import sys
 from pathlib import Path
 
+from tabserve.contract.model import Contract
+from tabserve.errors import UserError
 from tabserve.project import Project
 from tabserve.references import source
 from tabserve.settings import CONTRACT, ContractSettings, ModelSettings, load
 
 
-def train_if_missing(project: Project) -> None:
-    """Train where there is no model, but a contract or data (not in the server's image); warn if it is old."""
-    model = load(ModelSettings).model
-    if not model.exists() and (CONTRACT.exists() or Path(load(ContractSettings).data).is_file()):
+def train_if_missing(project: Project, strict: bool = False) -> None:
+    """Train where there is no model, but a contract or data (not in the server's image); warn if it is old.
+
+    Raises `UserError` if the file is damaged, or, if `strict`, its contract differs from `contract.yaml`.
+    """
+    settings = load(ModelSettings)
+    path = settings.model
+    if not path.exists() and (CONTRACT.exists() or Path(load(ContractSettings).data).is_file()):
         from tabserve.tasks import train
 
-        print(f"there is no {model} yet: training one", flush=True)
+        print(f"there is no {path} yet: training one", flush=True)
         train.write_model(project)
-    elif reason := outdated(project, model):
-        print(f"warning: {reason}", file=sys.stderr, flush=True)
+    elif path.exists():
+        from tabserve.contract.file import mismatch
+        from tabserve.inference import model as models
+
+        contract = models.configured(settings).contract
+        if strict and (reason := mismatch(contract, path)):
+            raise UserError(reason)
+        if reason := outdated(project, path, contract):
+            print(f"warning: {reason}", file=sys.stderr, flush=True)
 
 
-def outdated(project: Project, model: Path) -> str | None:
-    """Why the model is older than its sources, where those are here too."""
-    if not CONTRACT.exists() or not model.is_file():
+def outdated(project: Project, model: Path, contract: Contract) -> str | None:
+    """Why the model is older than its sources, where those are here too: by content, and by time for the pipeline."""
+    from tabserve.contract.file import mismatch  # not in the server's image
+
+    return mismatch(contract, model) or older(project, model)
+
+
+def older(project: Project, model: Path) -> str | None:
+    """Why the model is older than the pipeline, where that is here too."""
+    path = source(project.pipelines)
+    if not CONTRACT.exists() or not model.is_file() or not path or not path.exists():
         return None
-    sources = (CONTRACT, source(project.pipelines))
-    newer = [path.name for path in sources if path and path.exists() and path.stat().st_mtime > model.stat().st_mtime]
-    return f"{' and '.join(newer)} changed after {model} was trained: run `make train`" if newer else None
+    newer = path.stat().st_mtime > model.stat().st_mtime
+    return f"{path.name} changed after {model} was trained: run `make train`" if newer else None

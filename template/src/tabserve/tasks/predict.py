@@ -13,8 +13,8 @@ from tabserve.tasks.model_file import outdated
 def predict(arguments: argparse.Namespace, project: Project) -> None:
     """`predict`: score a file."""
     configured = settings.load(settings.ModelSettings)
-    loaded = model.load(configured.model, configured.threads)
-    if reason := outdated(project, configured.model):
+    loaded = model.configured(configured)
+    if reason := outdated(project, configured.model, loaded.contract):
         console.warn(reason)
     with console.row_counter("scoring") as progress:
         counts = batch.score_file(loaded, arguments.data, arguments.out, progress)

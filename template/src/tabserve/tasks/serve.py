@@ -7,7 +7,7 @@ from functools import partial
 from tabserve import settings
 from tabserve.project import Project
 from tabserve.references import application
-from tabserve.tasks.model_file import outdated
+from tabserve.tasks.model_file import older
 
 
 def serve(arguments: argparse.Namespace, project: Project) -> None:
@@ -16,4 +16,4 @@ def serve(arguments: argparse.Namespace, project: Project) -> None:
     from tabserve.serving import process
 
     configured = settings.load(settings.ServeSettings, host=arguments.host, port=arguments.port)
-    process.serve(partial(application, project.application), configured, outdated(project, configured.model))
+    process.serve(partial(application, project.application), configured, older(project, configured.model))

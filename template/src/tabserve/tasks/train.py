@@ -32,7 +32,7 @@ def write_model(project: Project, data: str | None = None, seed: int | None = No
     if handed_over(project.features) != {}:
         raise UserError("pipeline.py: FEATURES must be {}: no feature can be derived yet")
     size, most = configured.test_size, configured.max_rows
-    outcome = training.train(pipelines, contract, path, configured.seed, size, console.step, most)
+    outcome = training.train(pipelines, contract, path, configured.seed, size, console.step, most, named.project)
     with console.step("draw the report"):
         outputs = {
             named.model: outcome.model,

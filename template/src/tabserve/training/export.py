@@ -24,6 +24,7 @@ from sklearn.pipeline import Pipeline
 
 from tabserve.contract.encoding import Matrix
 from tabserve.errors import UserError, one_line
+from tabserve.inference.model import seal
 
 OPSET = {"": 21, "ai.onnx.ml": 3}
 TOLERANCE = 1e-4
@@ -122,7 +123,8 @@ def with_metadata(graph: onnx.ModelProto, metadata: Mapping[str, Any]) -> tuple[
     version = hashlib.sha256(graph.SerializeToString(deterministic=True) + contract.encode()).hexdigest()[:12]
     texts = {key: json.dumps(value, ensure_ascii=False) for key, value in {**metadata, "version": version}.items()}
     onnx.helper.set_model_props(graph, texts)
-    return graph.SerializeToString(deterministic=True), version
+    content = graph.SerializeToString(deterministic=True)
+    return content + seal(content), version
 
 
 def _register_converters() -> None:

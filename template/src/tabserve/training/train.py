@@ -60,13 +60,20 @@ class Outcome:
 
 
 def train(
-    pipelines: Pipelines, contract: Contract, source: Source, seed: int, test_size: float, step: Step, max_rows: int
+    pipelines: Pipelines,
+    contract: Contract,
+    source: Source,
+    seed: int,
+    test_size: float,
+    step: Step,
+    max_rows: int,
+    project: str = "",
 ) -> Outcome:
     """Train on a file; nothing is written. The same seed gives the same model, byte for byte.
 
     `test_size` is the share of rows to hold out; `step` opens a named step, to show progress; of a file with more than
-    `max_rows` rows, as many are drawn at random. Raises `UserError` if the table does not fit the contract or is too
-    small, or the model cannot be exported faithfully.
+    `max_rows` rows, as many are drawn at random; `project` is the name in the metadata. Raises `UserError` if the table
+    does not fit the contract or is too small, or the model cannot be exported faithfully.
     """
     path = os.fspath(source)
     with step(f"read {path}"):
@@ -86,7 +93,7 @@ def train(
         scale = float(np.std(loaded.table.target)) if contract.task == "regression" else 1.0
         parity = export.check_parity(graph, pipeline, held_out.matrix, scale)
         _check_rows(contract, held_out)
-    metadata = _metadata(contract, source, learned, scores, example(contract, loaded.table.rows))
+    metadata = {"project": project} | _metadata(contract, source, learned, scores, example(contract, loaded.table.rows))
     model, version = export.with_metadata(graph, metadata)
     origin = (path, metadata["data_sha256"], metadata["git_commit"])
     results = (scores, baseline, parity, suspects)
