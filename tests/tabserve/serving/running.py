@@ -101,16 +101,16 @@ class Served:
 
 @contextlib.contextmanager
 def running(
-    configured: ServeSettings, application: Callable[[ServeSettings], ASGIApp] = app.model_app
+    configured: ServeSettings, application: Callable[[ServeSettings], ASGIApp] = app.model_app, wait: bool = True
 ) -> Iterator[Served]:
-    """A server until the context ends."""
+    """A server until the context ends; it is ready, or at least answers unless `wait`."""
     made = application(configured)
     under_test = process.Process(made, configured, process.free_address("127.0.0.1", 0))
     thread = threading.Thread(target=lambda: asyncio.run(under_test.run()))
     thread.start()
     served = Served(under_test.address[1], under_test, made, thread)
     try:
-        eventually(lambda: is_ready(served))
+        eventually(lambda: is_ready(served, "/readyz" if wait else "/livez"))
         yield served
     finally:
         if thread.is_alive():
@@ -119,10 +119,10 @@ def running(
         assert not thread.is_alive()
 
 
-def is_ready(served: Served) -> bool:
+def is_ready(served: Served, path: str = "/readyz") -> bool:
     """Whether it answers, and has a model."""
     with contextlib.suppress(OSError):
-        return served.ask("GET", "/readyz")[0] == 200
+        return served.ask("GET", path)[0] == 200
     return False
 
 
