@@ -69,7 +69,9 @@ def model_app(settings: ServeSettings, dependencies: Guard = ()) -> FastAPI:
     _add_openapi(app, service, settings)
     functions = [needed.dependency for needed in guard]
     app.add_middleware(cast(Any, ObserverMiddleware), observer=service.observer)
-    app.add_middleware(cast(Any, FastPath), api=app, service=service, key=key.encode(), route=route, guard=functions)
+    app.add_middleware(
+        cast(Any, FastPath), api=app, service=service, key=key.encode(), route=route, handler=route.app, guard=functions
+    )
     app.state.service = service
     return app
 
