@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-READ = ("template", "docs", "tools", "benchmarks", "extensions", "copier.yml", "Makefile")
+READ: tuple[str, ...] = ("template", "docs", "tools", "benchmarks", "extensions", "copier.yml", "Makefile")
 READ += ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")
 PHRASES = (
     *("short way", "long way", "for company", "brings? news", "template's news", "and it is said", "everybody may"),
