@@ -74,7 +74,7 @@ def main() -> None:
 def asked_rounds(arguments: list[str]) -> int:
     """How many rounds the command line asks for."""
     if len(arguments) > 1 or not all(re.fullmatch("[1-9][0-9]{0,3}", text) for text in arguments):
-        raise SystemExit(f"error: {' '.join(arguments)!r} is no number of rounds: give 1 to 9999, or nothing")
+        raise SystemExit(f"error: {' '.join(arguments)!r} is not a number of rounds: give 1 to 9999, or nothing")
     return int(arguments[0]) if arguments else ROUNDS
 
 

@@ -158,7 +158,7 @@ def check(arguments: argparse.Namespace, cores: Sequence[int]) -> None:
     """End with one line where something is missing."""
     project = arguments.project
     if not (project / ".venv/bin/python").exists() or not list(project.glob("src/*/__main__.py")):
-        raise SystemExit(f"error: {project} is no project that is set up: run `make setup` in it")
+        raise SystemExit(f"error: {project} is not a project that is set up: run `make setup` in it")
     if not (project / "model/model.onnx").exists():
         raise SystemExit(f"error: {project} has no model: run `make train` in it")
     if len(cores) < 2:

@@ -226,6 +226,26 @@ def clients_that_reset(target: Target) -> None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER)
 
 
+def bodies_that_parsers_blow_up(target: Target) -> None:
+    """A megabyte each of nested values, of one key again and again, and of rows that are none; twice at a time."""
+    column = next(iter(json.loads(target.row))).encode()
+    nested = (b"{}", b"[]", b'{"":0}', b"[[]]", b"0", b'""', b"{},[[{}]]")
+    filled = [b",".join([value] * (950_000 // (len(value) + 1))) for value in nested]
+    bodies = [b'{"%s":[%s]}' % (column, values) for values in filled] + [b"[%s]" % values for values in filled]
+    bodies += [b'[{"%s":[%s' % (column, filled[0]), b"{%s}" % b",".join([b'"x":1'] * 150_000)]
+    bodies += [b"{%s}" % b",".join([b'"%s":1' % column] * (900_000 // (len(column) + 5)))]
+    statuses: list[int] = []
+
+    def send() -> None:
+        for body in bodies:
+            request = head("POST", "/predict", Content_Type="application/json", Content_Length=str(len(body))) + body
+            statuses.append(target.exchange(request, 20).status)
+
+    together([send, send])
+    assert len(statuses) == 2 * len(bodies)
+    assert set(statuses) <= {200, 422}
+
+
 def together(work: list[Callable[[], object]]) -> None:
     """Do it in a thread each."""
     threads = [threading.Thread(target=each) for each in work]
@@ -333,6 +353,7 @@ ATTACKS: dict[str, Callable[[Target], None]] = {
     "unread answers": holds(32, many_requests_whose_answers_nobody_reads),
     "long paths": holds(16, long_paths),
     "many values": holds(16, many_values),
+    "nested bodies": holds(64, bodies_that_parsers_blow_up),
     "resets": holds(48, clients_that_reset),
     "held bodies": held(*[LARGEST] * 16),
     "held bodies in chunks": held(*[LARGEST] * 16, chunked=True),

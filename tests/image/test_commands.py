@@ -63,7 +63,7 @@ def test_the_tasks_that_are_the_same(image: str, project: Path) -> None:
     with removed(SLUG):
         task(project, "image", "--image", image)
         assert f"ok  http://127.0.0.1:{port}/docs" in task(project, "run", "--image", image, "--port", str(port))
-        ready(f"http://127.0.0.1:{port}", SLUG)
+        assert get(f"http://127.0.0.1:{port}/readyz") == {"status": "ready"}
         assert inspect(SLUG)["Config"]["Image"] == image
         assert f"127.0.0.1:{port}->8080/tcp" in task(project, "ps")
         with InFlight(port) as request:
@@ -73,6 +73,12 @@ def test_the_tasks_that_are_the_same(image: str, project: Path) -> None:
         assert "Exited (0)" in task(project, "ps")
         task(project, "rm")
         assert SLUG not in task(project, "ps").split()
+
+
+def test_run_says_that_a_container_ended(project: Path) -> None:
+    with removed(SLUG):
+        printed = task(project, "run", "--image", "python:3.13-slim", "--port", str(free_port()), code=1)
+    assert printed.splitlines()[-1].startswith(f"error: the container {SLUG} is not ready")
 
 
 def catches_sigterm(name: str) -> bool:
@@ -90,7 +96,7 @@ def check_stopped(name: str) -> None:
 @pytest.mark.parametrize("delay", [0, 0.2, 0.4, 0.6, 0.8])
 def test_stopping_soon_after_the_start_exits_0(image: str, project: Path, delay: float) -> None:
     with removed(SLUG):
-        make(project, "run", f"IMAGE={image}", f"PORT={free_port()}")
+        docker("run", "--detach", "--name", SLUG, image)
         wait_for(lambda: catches_sigterm(SLUG), 10, lambda: docker("logs", SLUG))
         time.sleep(delay)
         docker("stop", "--time", "5", SLUG)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -49,12 +50,29 @@ def test_the_template_is_linted_in_place() -> None:
     run(sys.executable, "tools/lint_template.py", cwd=ROOT)
 
 
-POSIX = ("import fcntl", "from os import killpg", "import os; os.system('ls')", "import signal; signal.SIGKILL")
-SHELL = "import subprocess; subprocess.run('ls', shell=True)"
+POSIX = (
+    *("fcntl.flock", "os.fork", "os.killpg", "os.sched_getaffinity", "os.uname", "pwd.getpwnam", "resource.getrlimit"),
+    *("select.poll", "signal.SIGKILL", "signal.SIGPROF", "signal.SIGRTMIN", "signal.SIGXCPU", "signal.sigpending"),
+    *("signal.SIG_BLOCK", "socket.AF_UNIX", "termios.tcgetattr", "time.tzset", "tty.setraw"),
+)
+SHELL = (
+    *("import os; os.system('ls')", "from os import popen", "import subprocess; subprocess.run('ls', shell=True)"),
+    "import asyncio; asyncio.create_subprocess_shell('ls')",
+)
 
 
-@pytest.mark.parametrize("code", [*POSIX, SHELL])
-def test_what_windows_does_not_have_is_refused(code: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("code", SHELL)
+def test_a_task_that_calls_a_shell_is_rejected(code: str, tmp_path: Path) -> None:
     (tmp_path / "task.py").write_text(f"{code}\n")
     command = (str(BIN / "ruff"), "check", "--no-cache", "--config", str(ROOT / "tools/windows.toml"), str(tmp_path))
     assert "Found " in run(*command, cwd=tmp_path, code=1)
+
+
+def test_what_only_posix_has_is_rejected(tmp_path: Path) -> None:
+    task = tmp_path / "task.py"
+    modules = sorted({name.partition(".")[0] for name in POSIX})
+    task.write_text("\n".join([f"import {', '.join(modules)}", *POSIX]))
+    (command,) = re.findall(r"^WINDOWS := (.*)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    words = [word.replace("$(BIN)", str(BIN)) for word in command.split()]
+    printed = run(*words, str(task), cwd=ROOT, code=1)
+    assert sorted(re.findall(r'has no attribute "(\w+)"', printed)) == sorted(name.partition(".")[2] for name in POSIX)

@@ -9,7 +9,8 @@ import pytest
 
 from tests.conftest import ROOT
 
-READ = ("template", "docs", "tools", "extensions", "README.md", "CONTRIBUTING.md", "copier.yml", "Makefile")
+READ: tuple[str, ...] = ("template", "docs", "tools", "benchmarks", "extensions", "copier.yml", "Makefile")
+READ += ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")
 PHRASES = (
     *("short way", "long way", "for company", "brings? news", "template's news", "and it is said", "everybody may"),
     *("trained and asked", "may have of", "what can be mended", r"\bmend\b", "belongs into", "cry wolf", '"asked for"'),

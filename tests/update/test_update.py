@@ -73,7 +73,7 @@ def project(template: Path, tmp_path: Path) -> Path:
     edit(folder / "README.md", "## Your own data", "## Our data\n\nAsk Ada.\n\n## Your own data")
     edit(folder / "config.toml", "max_rows = 1000", "max_rows = 50")
     edit(folder / "data/loans.csv", "C100001,", "C888888,")
-    (folder / "data/make_sample.py").unlink()
+    (folder / ".pre-commit-config.yaml").unlink()
     (folder / "contract.yaml").write_text("version: 1\n# ours\n")
     (folder / "src/mine/ours.py").write_text('"""Ours."""\n')
     commit(folder, "Our edits")
@@ -121,7 +121,7 @@ def test_what_users_own_is_not_touched(template: Path, project: Path) -> None:
     release_second(template)
     update(project)
     assert {name: (project / name).read_bytes() for name in owned} == before
-    assert not (project / "data/make_sample.py").exists()
+    assert not (project / ".pre-commit-config.yaml").exists()
 
 
 def test_a_conflict_is_visible_to_git(template: Path, project: Path) -> None:

@@ -62,7 +62,7 @@ def ask_target(source: Source) -> str:
     if not can_ask():
         known = f"{source} has {reader.shown(names)}"
         raise UserError(f"which column is the target? Say TARGET=column (or --target); {known}")
-    question = "Which column should the model predict? (type to filter)"
+    question = "Which column should the model predict?"
     return str(_ask("target", question, names, default=names[-1], use_search_filter=True, use_jk_keys=False))
 
 

@@ -167,6 +167,11 @@ HOSTILE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "numbers for rows": lambda row: [1] * MANY,
     "empty rows": lambda row: [{}] * MANY,
     "good rows, but too many": lambda row: [row] * 2_000,
+    "bad rows behind too many": lambda row: [row] * 1_000 + [{}] * MANY,
+    "objects in a list for a number": lambda row: row | {"rooms, total": [{}] * MANY},
+    "objects in an object for an unknown key": lambda row: row | {"u": {str(number): {} for number in range(MANY)}},
+    "lists in lists for a date": lambda row: [row, row | {"seit": [[[]], {"": [0]}] * MANY}],
+    "objects in a list for a row": lambda row: [[{}] * MANY],
 }
 
 
@@ -217,8 +222,21 @@ def test_many_unknown_names_leave_few_errors_behind(usual: TestClient, before: s
 
 @ONE_MODEL
 def test_what_is_good_is_not_trimmed(trained: Trained, client: TestClient) -> None:
-    for body in (json.dumps([example(client)] * 50).encode(), b"{", b"[1, ", b'{"remark": "' + b"," * 30_000 + b'"}'):
-        assert schema.trimmed(body, trained.contract, 1_000) == body
+    row = example(client)
+    for content in (row, [row] * 50, row | {"remark": "," * 30_000}, [row, 1, None, {"x": 1e400}], "text", 0):
+        body = json.dumps(content).encode()
+        assert json.loads(schema.trimmed(body, trained.contract, 1_000)) == content
+
+
+@ONE_MODEL
+@pytest.mark.parametrize("body", ["{", "[1, ", "[{},", '{"a" 1}', "[" * 300, "", "nul", '{"x": "\\ud800"}'])
+def test_what_is_not_json_has_the_same_error_where_it_is_long(usual: TestClient, body: str) -> None:
+    predictor = cast(Any, usual.app).state.service.predictor
+    for read in (predictor.row.validate_json, lambda body: schema.trimmed(body, predictor.model.contract, 1_000)):
+        with pytest.raises(ValidationError) as error:
+            read(body.encode())
+        found = schema.problems(error.value)
+        assert found == refused(usual, body.encode())
 
 
 @ONE_MODEL
@@ -252,7 +270,7 @@ def test_a_client_that_goes_away_is_no_server_error(client: TestClient) -> None:
     scope = {"type": "http", "method": "POST", "path": "/predict", "headers": headers, "query_string": b""}
     asyncio.run(cast(Any, client.app)(scope, gone, ignore))
     text = client.get("/metrics").text
-    assert 'path="/predict",status="499"' in text
+    assert 'path="/predict",status="400"' in text
     assert 'status="500"' not in text
 
 

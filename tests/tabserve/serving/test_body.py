@@ -173,7 +173,7 @@ def test_a_client_that_goes_away_amid_its_body(served: Served, body: bytes, path
         with served.connection() as connection:
             connection.sendall(request(body)[:-10])
             time.sleep(0.05)
-        eventually(lambda: b'path="/predict",status="499"' in served.ask("GET", "/metrics")[2])
+        eventually(lambda: b'path="/predict",status="400"' in served.ask("GET", "/metrics")[2])
     assert served.service.bodies.room == free
     assert served.ask("POST", PREDICT, body)[0] == 200
 

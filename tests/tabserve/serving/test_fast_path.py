@@ -14,7 +14,7 @@ import uvicorn
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.dependencies.utils import get_parameterless_sub_dependant
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, APIRouter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
@@ -387,6 +387,35 @@ def with_middleware_that_reads_the_route(app: FastAPI) -> FastAPI:
     return app
 
 
+def with_built_stack(app: FastAPI) -> FastAPI:
+    app.middleware_stack = Marking(app.build_middleware_stack())
+    return app
+
+
+def with_wrapped_router(app: FastAPI) -> FastAPI:
+    app.router.middleware_stack = Marking(app.router.middleware_stack)
+    return app
+
+
+def with_router_of_another_class(app: FastAPI) -> FastAPI:
+    class Router(APIRouter):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await Marking(super().__call__)(scope, receive, send)
+
+    app.router.__class__ = Router
+    return app
+
+
+def with_wrapped_route(app: FastAPI) -> FastAPI:
+    route_of(app).app = Marking(route_of(app).app)
+    return app
+
+
+def with_other_handle(app: FastAPI) -> FastAPI:
+    vars(route_of(app))["handle"] = Marking(route_of(app).handle)
+    return app
+
+
 def first_of_host(app: FastAPI) -> FastAPI:
     other = FastAPI()
     other.add_api_route(PREDICT, marked, methods=["POST"])
@@ -408,6 +437,11 @@ SEEN: dict[str, tuple[Callable[[FastAPI], Any], bytes | None]] = {
     "a middleware that reads the route": (with_middleware_that_reads_the_route, None),
     "a route of a lifespan": (with_late_route, None),
     "a stack that is traced": (with_traced_stack, None),
+    "a stack that is built": (with_built_stack, None),
+    "a wrapper of the router": (with_wrapped_router, None),
+    "a router of another class": (with_router_of_another_class, None),
+    "a wrapper of the route": (with_wrapped_route, None),
+    "a wrapper of what handles the route": (with_other_handle, None),
     "a dependency": (with_dependency, None),
     "a dependency of model_app": (lambda app: app, None),
     "an override": (with_override, None),

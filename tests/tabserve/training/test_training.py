@@ -10,7 +10,7 @@ import onnxruntime
 import polars as pl
 import pytest
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import KBinsDiscretizer, StandardScaler
 from sklearn.semi_supervised import LabelSpreading
@@ -214,6 +214,21 @@ def binary(pipeline: Pipeline) -> tuple[Pipeline, np.ndarray]:
     random = np.random.default_rng(0)
     matrix = (random.normal(size=(300, 3)) * [1, 1_000, 1e6]).astype(np.float32)
     return pipeline.fit(matrix, (matrix[:, 0] + matrix[:, 1] / 1_000 > 0).astype(int)), matrix
+
+
+@pytest.mark.parametrize("trees", [30, 50, 70])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_probabilities_of_a_forest_are_from_0_to_1(trees: int, classes: int) -> None:
+    """Its float32 sums of shares are not: 50 times 0.02 is more than 1."""
+    matrix = np.linspace(0, 1, 300, dtype=np.float32)[:, None]
+    forest = RandomForestClassifier(n_estimators=trees, min_samples_leaf=3, random_state=0)
+    pipeline = Pipeline([("estimator", forest)]).fit(matrix, (matrix[:, 0] * classes * 0.999).astype(int))
+    graph = export.convert(pipeline, 1)
+    session = onnxruntime.InferenceSession(graph.SerializeToString())
+    labels, probabilities = session.run(None, {"features": matrix})
+    assert probabilities.min() == 0
+    assert probabilities.max() == 1
+    assert (labels == pipeline.predict(matrix)).all()
 
 
 def test_neighbouring_float32_thresholds_keep_parity() -> None:

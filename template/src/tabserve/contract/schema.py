@@ -192,23 +192,28 @@ def label_of(column: Column, text: Any) -> Any:
 
 
 def trimmed(body: bytes, contract: Contract, max_rows: int) -> bytes:
-    """A request body that has the same first errors, but not an error for each of many unknown keys.
+    """A request body that has the same first errors and takes little memory to validate.
 
-    Validation stops at the first invalid row. If that row has more than `LISTED` unknown keys, the others are removed,
-    because an error takes about a kilobyte. The rows behind it are removed too; any other body is returned unchanged.
+    An object or a list inside a row, an unknown key and a row too many may take a kilobyte each: the first are emptied,
+    as no column has such values, of the others few are kept. Raises `pydantic.ValidationError` where it is not JSON.
     """
     try:
         content = from_json(body)
-    except ValueError:
-        return body
-    rows = content if isinstance(content, list) else [content]
-    for position, row in enumerate(rows[: max_rows + 1]):
-        unknown = [key for key in row if key not in contract.features] if isinstance(row, dict) else []
-        if len(unknown) > LISTED:
-            removed = set(unknown[LISTED:])
-            kept = {key: value for key, value in row.items() if key not in removed}
-            return to_json([*rows[:position], kept] if rows is content else kept, inf_nan_mode="constants")
-    return body
+    except ValueError as error:
+        detail: Any = {"type": "json_invalid", "ctx": {"error": str(error)}, "input": ""}
+        raise pydantic.ValidationError.from_exception_data("Row", [detail]) from None
+    if isinstance(content, list):
+        rows = [_trimmed_row(row, contract) for row in content[: max_rows + 1]]
+        return to_json(rows + [0] * (len(content) - len(rows)), inf_nan_mode="constants")
+    return to_json(_trimmed_row(content, contract), inf_nan_mode="constants")
+
+
+def _trimmed_row(row: Any, contract: Contract) -> Any:
+    if not isinstance(row, dict):
+        return type(row)() if isinstance(row, list) else row
+    removed = set([key for key in row if key not in contract.features][LISTED:])
+    kept = ((key, value) for key, value in row.items() if key not in removed)
+    return {key: type(value)() if isinstance(value, (dict, list)) else value for key, value in kept}
 
 
 def problems(error: pydantic.ValidationError, limit: int = LISTED) -> list[dict[str, Any]]:

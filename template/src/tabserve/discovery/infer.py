@@ -10,7 +10,7 @@ from tabserve.contract.model import Column, Contract, Kind, Task
 from tabserve.discovery import features
 from tabserve.discovery.formats import UNKNOWN, Conventions, NumberFormat, conventions
 from tabserve.discovery.leakage import suspects
-from tabserve.errors import UserError
+from tabserve.errors import UserError, suggestion
 from tabserve.tables import reader
 from tabserve.tables.parsing import booleans, clean
 from tabserve.tables.sources import Source, is_address
@@ -37,7 +37,9 @@ def infer(source: Source, target: str, task: Task | None = None, ask: AskTask | 
     if rows == 0:
         raise UserError(f"{path} has a header but no rows")
     if target not in table.columns:
-        raise UserError(f"{path} has no column {target!r}; it has {reader.shown(table.columns)}")
+        raise UserError(
+            f"{path} has no column {target!r}{suggestion(target, table.columns)}; it has {reader.shown(table.columns)}"
+        )
     cleaned = pl.DataFrame([clean(column) for column in table])
     labelled = cleaned.filter(cleaned[target].is_not_null())
     if labelled.is_empty():

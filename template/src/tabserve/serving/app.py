@@ -72,7 +72,15 @@ def model_app(settings: ServeSettings, dependencies: Guard = ()) -> FastAPI:
     docs.add(app)
     functions = [needed.dependency for needed in guard]
     app.add_middleware(cast(Any, ObserverMiddleware), observer=service.observer)
-    app.add_middleware(cast(Any, FastPath), api=app, service=service, keys=settings.keys, route=route, guard=functions)
+    app.add_middleware(
+        cast(Any, FastPath),
+        api=app,
+        service=service,
+        keys=settings.keys,
+        route=route,
+        handler=route.app,
+        guard=functions,
+    )
     app.state.service = service
     return app
 

@@ -83,8 +83,7 @@ class Bodies:
 def _part(message: Message) -> tuple[bytes, bool]:
     """A part of a body, and whether there may be more."""
     if message["type"] == "http.disconnect":
-        # A status as nginx logs it; nobody is there to read it.
-        raise HTTPException(499, "the client went away before its request was complete")
+        raise HTTPException(400, "the body is malformed, or ended before it was complete")
     return message.get("body", b""), message.get("more_body", False)
 
 

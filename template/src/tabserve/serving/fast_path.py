@@ -11,7 +11,7 @@ from collections.abc import Awaitable
 from typing import Any, cast
 
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, APIRouter
 from starlette.applications import Starlette
 from starlette.routing import Match, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -32,13 +32,20 @@ class FastPath:
     """
 
     def __init__(
-        self, app: ASGIApp, api: FastAPI, service: Service, keys: list[bytes], route: APIRoute, guard: list[Any]
+        self,
+        app: ASGIApp,
+        api: FastAPI,
+        service: Service,
+        keys: list[bytes],
+        route: APIRoute,
+        handler: ASGIApp,
+        guard: list[Any],
     ) -> None:
         self.app = app
         self.api = api
         self.service = service
         self.keys = keys
-        self.route = route
+        self.route, self.handler = route, handler
         self.path = route.path
         self.guard = guard
         self.is_open: bool | None = None  # not known at first: a lifespan may add routes
@@ -67,6 +74,11 @@ class FastPath:
 
     def fallback_reason(self) -> str | None:
         """Why FastAPI's path may answer a prediction differently."""
+        router = self.api.router
+        if type(router) is not APIRouter or router.middleware_stack != router.app:
+            return "the router was wrapped"
+        if self.route.app is not self.handler or "handle" in vars(self.route):
+            return f"the route {self.path} was wrapped"
         scope = {"type": "http", "method": "POST", "path": self.path, "root_path": "", "headers": []}
         # Other kinds of routes may look at more than the path.
         known = (APIRoute, Route, Mount, WebSocketRoute)
@@ -110,7 +122,8 @@ def front(app: ASGIApp) -> ASGIApp:
     layers = {cast(Any, layer.cls): cast(Any, layer.kwargs) for layer in app.user_middleware}
     methods: list[Any] = [Starlette.__call__, FastAPI.__call__, FastAPI.build_middleware_stack]
     own = all(method.__code__.co_filename.endswith("applications.py") for method in methods)
-    usual = "build_middleware_stack" not in vars(app) and layers.keys() == {FastPath, ObserverMiddleware}
+    untouched = app.middleware_stack is None and "build_middleware_stack" not in vars(app)
+    usual = untouched and layers.keys() == {FastPath, ObserverMiddleware}
     return FastPath(app, **layers[FastPath]) if own and usual else app
 
 

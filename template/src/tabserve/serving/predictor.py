@@ -77,14 +77,17 @@ class Predictor:
             del answers  # as above
 
     def read(self, body: bytes) -> list[schema.Row]:
-        """The rows of a body, validated; each of many errors would hold a kilobyte, so few of them are kept."""
+        """The rows of a body, validated; what is not as a valid body is, is trimmed first: it would take much memory."""
         is_list = body.lstrip()[:1] == b"["
-        most = len(self.model.contract.features) * (self.max_rows if is_list else 1) + schema.LISTED
-        if body.count(b",") <= most:
+        validate = self.rows.validate_json if is_list else self._read_one
+        most = (len(self.model.contract.features) + 1) * (self.max_rows if is_list else 1) + schema.LISTED
+        if body.count(b",") + body.count(b"{") + body.count(b"[") <= most:
             try:
-                return self.rows.validate_json(body) if is_list else [self.row.validator.validate_json(body)]
+                return validate(body)
             except ValidationError as error:
                 if error.error_count() <= schema.LISTED:
                     raise
-        body = schema.trimmed(body, self.model.contract, self.max_rows)
-        return self.rows.validate_json(body) if is_list else [self.row.validator.validate_json(body)]
+        return validate(schema.trimmed(body, self.model.contract, self.max_rows))
+
+    def _read_one(self, body: bytes) -> list[schema.Row]:
+        return [self.row.validator.validate_json(body)]

@@ -13,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 import polars as pl
 
-from tabserve.errors import UserError, first_line
+from tabserve.errors import UserError, first_line, suggestion
 from tabserve.tables import dialect as dialects
 from tabserve.tables.dialect import dialect
 from tabserve.tables.sources import ENDINGS, Kind, Plain, Source, plain
@@ -115,7 +115,8 @@ def batches(source: Source, columns: Sequence[str] = ()) -> Iterator[pl.DataFram
     lazy = _scan(source)
     present = lazy.collect_schema().names()
     if missing := [name for name in columns if name not in present]:
-        raise UserError(f"{os.fspath(source)} has no column {shown(missing)}; it has {shown(present)}")
+        near = suggestion(missing[0], present)
+        raise UserError(f"{os.fspath(source)} has no column {shown(missing)}{near}; it has {shown(present)}")
     wanted = list(columns) or present
     with readable(source) as table:
         if table.kind == "CSV":

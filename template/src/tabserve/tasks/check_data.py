@@ -9,6 +9,7 @@ from tabserve.inference import model
 from tabserve.monitoring import check
 from tabserve.monitoring import page as check_page
 from tabserve.project import Project
+from tabserve.tasks.model_file import outdated
 
 
 def check_data(arguments: argparse.Namespace, project: Project) -> None:
@@ -16,6 +17,8 @@ def check_data(arguments: argparse.Namespace, project: Project) -> None:
     configured = settings.load(settings.CheckSettings, report=arguments.report)
     named = settings.load(settings.ModelSettings)
     loaded = model.configured(named)
+    if reason := outdated(project, named.model, loaded.contract):
+        console.warn(reason)
     with console.row_counter("checking") as progress:
         checked = check.check(loaded, arguments.data, configured.psi, progress)
     page = check_page.page(checked, arguments.data, named.title, loaded.version)

@@ -3,12 +3,14 @@
 import argparse
 import json
 import re
+import time
 
 from tabserve import settings
 from tabserve.errors import UserError
 from tabserve.operations import image as images
 from tabserve.operations import programs
 from tabserve.operations import size as sizes
+from tabserve.operations.container import POLL, READY_SECONDS, last_log
 from tabserve.project import Project
 from tabserve.tasks.model_file import train_if_missing
 
@@ -21,6 +23,7 @@ def image(arguments: argparse.Namespace, project: Project) -> None:
     labels = ("--build-arg", f"VERSION={version}", "--build-arg", f"COMMIT={images.commit()}")
     tags = (option for tag in (built, f"{base}:{version}", f"{base}:latest") for option in ("--tag", tag))
     programs.call("docker", "build", *labels, *tags, ".")
+    print(f"ok  {built}")
 
 
 def jobs_image(arguments: argparse.Namespace, project: Project) -> None:
@@ -44,7 +47,20 @@ def run(arguments: argparse.Namespace, project: Project) -> None:
         if found := programs.output("docker", "ps", "--all", "--quiet", *left):
             programs.output("docker", "rm", found)
         raise SystemExit(code)
+    _wait_until_ready(project.name)
     print(f"ok  http://127.0.0.1:{port}/docs")
+
+
+def _wait_until_ready(container: str) -> None:
+    """Until the image's health check passes; `UserError` where the server ends or stays unready."""
+    status = "{{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{end}}"
+    deadline = time.monotonic() + READY_SECONDS
+    while (state := programs.output("docker", "inspect", "--format", status, container)) == "running starting":
+        if time.monotonic() > deadline:
+            break
+        time.sleep(POLL)
+    if state not in ("running healthy", "running"):
+        raise UserError(f"the container {container} is not ready{last_log(container)}")
 
 
 def _filter(project: Project) -> tuple[str, ...]:

@@ -147,7 +147,7 @@ def parse(name: str, arguments: list[str] | None) -> argparse.Namespace:
                 parsers.add_parser(task, description=f"{what[0].upper()}{what[1:]}."),
                 task.replace("-", "_"),
             )
-            parser.set_defaults(module=function if group == "model" else group, function=function)
+            parser.set_defaults(module=function if group == "model" else group, function=function, parser=parser)
             parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback")
             for names, given in OPTIONS.get(task, ()):
                 parser.add_argument(*names, **given)
@@ -156,6 +156,6 @@ def parse(name: str, arguments: list[str] | None) -> argparse.Namespace:
     except ValueError as error:
         top.error(f"ARGS: {str(error).lower()}")
     if unknown and parsed.function != "test":
-        top.error(f"unrecognized arguments: {' '.join(unknown)}")
+        parsed.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     parsed.unknown = unknown
     return parsed

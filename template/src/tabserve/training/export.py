@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
+from onnx import numpy_helper
 from skl2onnx import to_onnx, update_registered_converter
 from skl2onnx.common import shape_calculator
 from skl2onnx.common._registration import get_converter
@@ -45,7 +46,7 @@ def convert(pipeline: Pipeline, width: int) -> onnx.ModelProto:
     except Exception as error:  # skl2onnx raises many unrelated kinds
         step = _first_step(pipeline, lambda prefix: _to_onnx(prefix, width))
         raise UserError(f"pipeline.py: {step} cannot be exported to ONNX: {one_line(error)}") from None
-    return _with_most_probable_label(graph) if classifier else graph
+    return _with_label_and_limits(graph) if classifier else graph
 
 
 def _to_onnx(step: Any, width: int, options: Any = None) -> onnx.ModelProto:
@@ -53,15 +54,18 @@ def _to_onnx(step: Any, width: int, options: Any = None) -> onnx.ModelProto:
     return to_onnx(step, initial_types=inputs, target_opset=OPSET, options=options)
 
 
-def _with_most_probable_label(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph with the most probable class as its label.
+def _with_label_and_limits(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph with the most probable class as its label, and probabilities from 0 to 1.
 
     TreeEnsembleClassifier derives the label of a binary target from the signs of all leaf weights: if none is negative,
-    as in trees that never split, it compares the raw score with 0.5 instead of 0.
+    as in trees that never split, it compares the raw score with 0.5 instead of 0. Its sums of float32 may exceed 1.
     """
-    probabilities = graph.graph.output[1].name
-    graph.graph.node.append(onnx.helper.make_node("ArgMax", [probabilities], ["position"], axis=1, keepdims=0))
-    graph.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("position", onnx.TensorProto.INT64, [None]))
+    body, sums = graph.graph, graph.graph.output[1].name
+    body.initializer.extend(numpy_helper.from_array(np.float32(limit), f"limit_{limit}") for limit in (0, 1))
+    body.node.append(onnx.helper.make_node("ArgMax", [sums], ["position"], axis=1, keepdims=0))
+    body.node.append(onnx.helper.make_node("Clip", [sums, "limit_0", "limit_1"], ["probability"]))
+    body.output[0].CopyFrom(onnx.helper.make_tensor_value_info("position", onnx.TensorProto.INT64, [None]))
+    body.output[1].name = "probability"
     return graph
 
 

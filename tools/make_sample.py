@@ -1,6 +1,6 @@
 """Makes `loans.csv`: synthetic customers of a bank, and whether they accepted a loan offer.
 
-    python data/make_sample.py > data/loans.csv
+    python tools/make_sample.py > loans.csv
 
 No row is a real person. Who accepts depends on income, card spending, family, education and employment, with
 interactions and noise, so that a model can learn something and no model can learn everything.
