@@ -4,7 +4,7 @@ import argparse
 import json
 
 from tabserve import settings
-from tabserve.errors import UserError
+from tabserve.errors import UserError, say
 from tabserve.operations import image as images
 from tabserve.operations import programs
 from tabserve.operations import size as sizes
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace, project: Project) -> None:
         if found := programs.output("docker", "ps", "--all", "--quiet", *left):
             programs.output("docker", "rm", found)
         raise SystemExit(code)
-    print(f"ok  http://127.0.0.1:{port}/docs")
+    say(f"ok  http://127.0.0.1:{port}/docs")
 
 
 def _filter(project: Project) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """The model file that tasks need: is it there, is it up to date?"""
 
-import sys
 from pathlib import Path
 
+from tabserve.errors import say
 from tabserve.project import Project
 from tabserve.references import source
 from tabserve.settings import CONTRACT, ContractSettings, ModelSettings, load
@@ -14,10 +14,10 @@ def train_if_missing(project: Project) -> None:
     if not model.exists() and (CONTRACT.exists() or Path(load(ContractSettings).data).is_file()):
         from tabserve.tasks import train
 
-        print(f"there is no {model} yet: training one", flush=True)
+        say(f"there is no {model} yet: training one")
         train.write_model(project)
     elif reason := outdated(project, model):
-        print(f"warning: {reason}", file=sys.stderr, flush=True)
+        say(f"warning: {reason}", error=True)
 
 
 def outdated(project: Project, model: Path) -> str | None:

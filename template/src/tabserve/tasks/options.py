@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tabserve.errors import suggestion
+from tabserve.errors import printable, suggestion
 
 Option = tuple[tuple[str, ...], dict[str, Any]]
 
@@ -108,7 +108,7 @@ class Parser(argparse.ArgumentParser):
             tasks = [task for tasks in GROUPS.values() for task in tasks]
             message = f"there is no task {unknown[1]!r}{suggestion(unknown[1], tasks)}"
         listed = "tasks and options" if self._subparsers else "options"
-        self.exit(2, f"error: {message}; `{self.prog} --help` lists the {listed}\n")
+        self.exit(2, printable(f"error: {message}; `{self.prog} --help` lists the {listed}") + "\n")
 
     def format_help(self) -> str:
         """The help; that of all tasks lists them at its end."""
