@@ -16,7 +16,7 @@ CONTROLS = re.compile(
 # A user and a password, up to the last @, as a password may hold / and #; host.org:8080/ is no user. Or a user alone,
 # often a token; before an account of Azure it is a container.
 USER = re.compile(
-    r"(?<=://)(?:(?!(?:[\w-]+\.[\w.-]+|localhost|\[[^]]*]):\d{1,5}(?:[/?#]|$))[^\s/?#:]*:(?:(?!://)\S)*@"
+    r"(?<=://)(?:(?!(?:[\w-]+\.[\w.-]+|localhost|\[[^]]*]):\d{1,5}(?:[/?#]|$))[^\s/?#:]*:(?:(?:(?!://)\S)*|(?:(?!://)[^'\"\n])*?)@"
     r"|(?<!abfs://)(?<!abfss://)(?<!wasb://)(?<!wasbs://)[^\s/?#:@]*@)"
 )
 PARAMETER = re.compile(r"(?<=[?&;#])([^\s=&;#?]+)=([^\s&;#'\"<>,)\]}]*)")

@@ -10,7 +10,7 @@ import yaml
 from pydantic_core import ErrorDetails
 
 from tabserve.contract.model import VERSION, Column, Contract, Split
-from tabserve.errors import UserError
+from tabserve.errors import UserError, without_credentials
 
 SEAL = "# As inferred, seal "
 LIST_TAG = "tag:yaml.org,2002:seq"
@@ -168,6 +168,8 @@ def differences(old: Contract, new: Contract) -> list[str]:
 def _change(key: str, old: Column | Contract, new: Column | Contract) -> str:
     """What has changed in a field; of long lists only the items that differ."""
     before, after = getattr(old, key), getattr(new, key)
+    if key == "data":
+        before, after = map(without_credentials, (before, after))
     if before == after:
         return ""
     if key not in ("categories", "na_values") or set(before) == set(after):

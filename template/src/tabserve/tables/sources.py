@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 
 import polars as pl
 
-from tabserve.errors import UserError, one_line
+from tabserve.errors import UserError, one_line, without_credentials
 from tabserve.files import BLOCK, start, temporary
+from tabserve.tables import credentials
 from tabserve.tables import dialect as dialects
 
 Source = str | os.PathLike[str]
@@ -97,21 +98,45 @@ def _plain(name: str, *version: int) -> Plain:
 
 
 def _fetched(address: str) -> Path:
-    import fsspec
-
-    path = temporary(".fetched")
+    path, complete = temporary(".fetched"), credentials.complete(address)
     try:
-        with fsspec.open(address, "rb") as remote, path.open("wb") as local:
-            shutil.copyfileobj(remote, local, BLOCK)
+        try:
+            _fetch(complete, path)
+        except Exception as error:
+            if not _is_denied(error) or without_credentials(address) != address:
+                raise
+            _fetch(credentials.complete(credentials.with_user(address)), path)
+    except UserError:
+        raise
     except (ImportError, ValueError) as error:
         hint = "; add it with `uv add --group table NAME`" if isinstance(error, ImportError) else ""
         raise UserError(f"{address} cannot be read: {one_line(error)}{hint}") from None
-    except FileNotFoundError as error:
-        reason = one_line(error.__cause__) if isinstance(error.__cause__, Exception) else "there is no such file"
-        raise UserError(f"{address} cannot be fetched: {reason}") from None
     except Exception as error:  # each kind of store has its own errors
-        raise UserError(f"{address} cannot be fetched: {one_line(error)}") from None
+        if _is_denied(error):
+            raise credentials.missing(address, "rejects these credentials") from None
+        first = _first(error)
+        reason = "there is no such file" if isinstance(first, FileNotFoundError) else one_line(first)
+        raise UserError(f"{address} cannot be fetched: {reason}") from None
     return path
+
+
+def _fetch(address: str, path: Path) -> None:
+    import fsspec
+
+    with fsspec.open(address, "rb") as remote, path.open("wb") as local:
+        shutil.copyfileobj(remote, local, BLOCK)
+
+
+def _is_denied(error: Exception) -> bool:
+    first = _first(error)
+    return getattr(first, "status", None) in (401, 403) or isinstance(first, PermissionError)
+
+
+def _first(error: BaseException) -> Exception:
+    """What caused an error in the first place."""
+    while error.__cause__:
+        error = error.__cause__
+    return error  # type: ignore[return-value]
 
 
 def _decompressed(path: Path) -> Path:
