@@ -11,6 +11,7 @@ import time
 
 import yaml
 
+from tabserve.documents import documents as documents_of
 from tabserve.errors import UserError, say
 from tabserve.operations import check as check_k8s
 from tabserve.operations import programs
@@ -30,7 +31,7 @@ REVISION, HASH = "deployment.kubernetes.io/revision", ("metadata", "labels", "po
 
 def manifests() -> list[Document]:
     """What kustomize makes of `k8s/`."""
-    return [document for document in yaml.safe_load_all(kubectl("kustomize", "k8s")) if document]
+    return [document for document, _ in documents_of(kubectl("kustomize", "k8s")) if document]
 
 
 def release(image: str) -> list[Document]:

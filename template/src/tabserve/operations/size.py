@@ -288,7 +288,7 @@ def finish(now: Sizes, new: Sizes, write: bool) -> None:
     elif not write:
         say("nothing is written; with WRITE=1, `make size` measures again and writes the new proposal to k8s/")
     else:
-        write_atomically(written(after))
+        write_atomically(written(after), listed=False)
         changes = [f"{label} {before[label]} -> {after[label]}" for label in after if before[label] != after[label]]
         say(f"ok  written: {', '.join(changes)}; see `git diff k8s`, then run `make check-k8s deploy`")
 

@@ -20,7 +20,9 @@ def complete(address: str) -> str:
     if HIDDEN in address:
         configured = load(ContractSettings).data
         address = configured if without_credentials(configured) == address else address
-    return replaced_parameters(USER.sub(lambda found: _user(address, found), address), lambda *one: _value(address, *one))
+    return replaced_parameters(
+        USER.sub(lambda found: _user(address, found), address), lambda *one: _value(address, *one)
+    )
 
 
 def with_user(address: str) -> str:

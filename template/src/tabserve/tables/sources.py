@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import polars as pl
 
@@ -58,6 +58,13 @@ class Plain:
 def is_address(source: Source) -> bool:
     """Whether this is an address, as `https://...` or `s3://...`, and no file."""
     return "://" in os.fspath(source)
+
+
+def is_same_file(source: Source, path: Path) -> bool:
+    """Whether a table is read from this file: by another spelling, by a link, or as `file://`."""
+    parts = [re.sub(r"^(file|local):(//)?", "", part) for part in os.fspath(source).split("::")]
+    found = [Path(name) for part in parts for name in (part, unquote(part))]
+    return any(each.exists() and path.exists() and each.samefile(path) for each in found)
 
 
 def kind_by_name(source: Source) -> Kind | None:

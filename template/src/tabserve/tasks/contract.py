@@ -28,7 +28,7 @@ def infer_contract(data: str | None, target: str | None, task: Task | None, repl
     if current and not unchanged:
         check_replaceable(current, inferred)
     if not unchanged:
-        files.write_atomically({CONTRACT: contract_file.dump(inferred).encode()})
+        files.write_atomically({CONTRACT: contract_file.dump(inferred).encode()}, listed=False)
     console.show_contract(inferred, CONTRACT, "unchanged" if unchanged else "review it, edit it, commit it")
     return inferred
 

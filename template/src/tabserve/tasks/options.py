@@ -54,6 +54,9 @@ GROUPS = {
         "clean": "remove caches and builds, but keep the model and the environment",
     },
 }
+FORCE = _option(
+    "--force", action="store_true", help="replace files that this project did not write, or that were changed"
+)
 IMAGE = _option("--image", metavar="NAME", help="registry/name:tag; default tag: from commit and model digest")
 OPTIONS: dict[str, tuple[Option, ...]] = {
     "contract": (
@@ -67,14 +70,18 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
     "train": (
         _option("--data", help="file or URL; default: from contract.yaml"),
         _option("--seed", type=int, help="default: [train] seed in config.toml"),
+        FORCE,
     ),
     "check-data": (
         _option("data", metavar="DATA", help="the file or URL to check"),
         _option("--report", type=Path, help="default: [check] report in config.toml"),
+        FORCE,
     ),
     "predict": (
         _option("data", metavar="DATA", help="the file or URL to score"),
         _option("out", metavar="OUT", type=Path, help="the file to write, .csv or .parquet"),
+        _option("--raw-cells", action="store_true", help="do not mark texts that a spreadsheet would run as formulas"),
+        FORCE,
     ),
     "serve": (
         _option("--host", help="default: [serve] host in config.toml"),
