@@ -66,18 +66,22 @@ def folder(csv_file: Path, tmp_path: Path) -> Path:
 
 
 def test_train_infers_the_contract_and_writes_everything(cli: Run, folder: Path) -> None:
+    cli = partial(cli, TRAIN_HOLDOUT="true")
     out, _ = cli(folder, "train")
     assert "ok  contract.yaml: classification of bought from 10 features" in out
     assert "roc_auc" in out
     assert "always the majority class" in out
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     reports = {"reports/holdout.csv", "reports/metrics.json", "reports/report.html"}
-    assert files == {"config.toml", "contract.yaml", "model/model.onnx", *reports}
+    lists = {f"{Path(name).parent}/.outputs/{Path(name).name}" for name in (*reports, "model/model.onnx")}
+    assert files == {"config.toml", "contract.yaml", "model/model.onnx", *reports, *lists}
     outputs = [*sorted(reports), "model/model.onnx"]
     for seed in ("1", "2"):  # of Python's string hashing, which orders sets
         first = [(folder / name).read_bytes() for name in outputs]
         cli(folder, "train", PYTHONHASHSEED=seed)
         assert [(folder / name).read_bytes() for name in outputs] == first
+    cli(folder, "train", TRAIN_HOLDOUT="false")
+    assert not (folder / "reports/holdout.csv").exists()
 
 
 def test_predict(cli: Run, folder: Path, csv_file: Path) -> None:

@@ -44,6 +44,13 @@ def check_ours(*paths: Path, force: bool = False) -> None:
                 )
 
 
+def discard(path: Path) -> None:
+    """Remove an output, unless it is not ours or was changed."""
+    with suppress(UserError), writable(path):
+        check_ours(path)
+        path.unlink(missing_ok=True)
+
+
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -61,7 +68,7 @@ def _digests(path: Path) -> list[str]:
 def outputs(*paths: Path, force: bool = False, listed: bool = True) -> Iterator[list[Path]]:
     """For each path a file to write, which does not exist yet: in the end they take the paths, all of them or none.
 
-    A path whose file was not written has none in the end. Files keep their modes, and links stay links. Every output
+    A path whose file was not written stays as it is. Files keep their modes, and links stay links. Every output
     of this project goes through here. Raises `UserError`, also as `check_ours`.
 
     Args:
@@ -82,7 +89,8 @@ def outputs(*paths: Path, force: bool = False, listed: bool = True) -> Iterator[
                 _prepare(path.resolve(), new, listed)
         for path, new in zip(paths, written, strict=True):
             with writable(path):
-                new.replace(path.resolve()) if new.exists() else path.unlink(missing_ok=True)
+                if new.exists():
+                    new.replace(path.resolve())
 
 
 def _prepare(path: Path, new: Path, listed: bool) -> None:

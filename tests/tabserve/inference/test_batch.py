@@ -97,7 +97,7 @@ def test_rejected_rows_go_to_their_own_file(trained: Trained, table: pl.DataFram
     assert rejects["row"].to_list() == [str(number) for number in bad]
     for reason, (_, _, expected) in zip(rejects["reason"], bad.values(), strict=True):
         assert reason.startswith(expected)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.csv", "out.rejected.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".outputs", "in.csv", "out.csv", "out.rejected.csv"]
 
 
 def test_errors_leave_nothing_behind(trained: Trained, table: pl.DataFrame, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tabserve.contract import schema
 from tabserve.contract.encoding import encode_table
 from tabserve.contract.model import Column, Contract, free_name, label_text, prediction_columns
 from tabserve.errors import UserError
-from tabserve.files import outputs, writable
+from tabserve.files import discard, outputs, writable
 from tabserve.inference.model import OVERFLOW, Model, Prediction, significant
 from tabserve.tables import casting, reader
 from tabserve.tables.cells import marked
@@ -61,6 +61,8 @@ def score_file(
             raise UserError(f"{source} has a header but no rows")
         good.finish()
         bad.finish()
+    if not bad.rows:
+        discard(rejects)
     return Counts(good.rows, bad.rows, rejects)
 
 

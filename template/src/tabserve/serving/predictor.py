@@ -78,6 +78,11 @@ class Predictor:
 
     def read(self, body: bytes) -> list[schema.Row]:
         """The rows of a body, validated; each of many errors would hold a kilobyte, so few of them are kept."""
+        rows = self._read(body)
+        schema.check_keys(body, rows)
+        return rows
+
+    def _read(self, body: bytes) -> list[schema.Row]:
         is_list = body.lstrip()[:1] == b"["
         most = len(self.model.contract.features) * (self.max_rows if is_list else 1) + schema.LISTED
         if body.count(b",") <= most:

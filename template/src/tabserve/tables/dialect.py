@@ -46,6 +46,8 @@ def dialect(path: Path) -> Dialect:
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
         start = file.read(START)
+    if len(start) == START and start.count("\n") < MOST_ABOVE and len(start) - start.rfind("\n") > START // 2:
+        raise UserError(f"a line has more than {START // 2:,} characters: a table has shorter ones, with line ends")
     if found := ESCAPED.search(start):  # RFC 4180 doubles quotes; parsers would split the cell
         line = start.count("\n", 0, found.start() + 1) + 1
         raise UserError(f'line {line} writes quotes inside a cell as \\": double them, as ""')

@@ -5,7 +5,7 @@ import argparse
 from tabserve import console, settings
 from tabserve.contract import file as contract_file
 from tabserve.errors import UserError
-from tabserve.files import check_ours, write_atomically
+from tabserve.files import check_ours, discard, write_atomically
 from tabserve.project import Project
 from tabserve.references import handed_over
 from tabserve.settings import CONTRACT
@@ -41,4 +41,6 @@ def write_model(project: Project, data: str | None = None, seed: int | None = No
         texts += [report.holdout_csv(outcome, contract) for _ in holdout]
     encoded = map(str.encode, texts)
     write_atomically({named.model: outcome.model, **dict(zip([*reports, *holdout], encoded, strict=True))}, force)
+    if not holdout:  # rows of an earlier training
+        discard(configured.reports / "holdout.csv")
     console.show_outcome(outcome, contract, named.model, reports[1])
