@@ -103,7 +103,6 @@ WRITES = {
     "write_text",
     "unlink",
     "rmtree",
-    "rename",
     "mkstemp",
     "TemporaryDirectory",
     "NamedTemporaryFile",

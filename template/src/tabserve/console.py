@@ -96,7 +96,7 @@ def show_contract(contract: Contract, path: Path, remark: str) -> None:
             out.print(f"[red]warning[/]  {escape(f'{name}: {column.reason[column.reason.index(SUSPICION) :]}')}")
     features = f"{len(contract.features):,} feature{'s' * (len(contract.features) > 1)}"
     task = f"{contract.task} of [cyan]{escape(contract.target)}[/]"
-    out.print(f"[green]ok[/]  {escape(str(path))}: {task} from {features}; {remark}")
+    out.print(f"[green]ok[/]  {escape(str(path))}: {task} from {features}; {escape(remark)}")
 
 
 def show_differences(lines: list[str]) -> None:
