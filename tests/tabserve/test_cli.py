@@ -98,6 +98,21 @@ def test_predict(cli: Run, folder: Path, csv_file: Path) -> None:
     assert err == "error: no row of broken.csv keeps the contract: out.rejected.csv says why\n"
 
 
+def test_no_task_writes_over_a_file_of_others(cli: Run, folder: Path, csv_file: Path) -> None:
+    cli(folder, "train")
+    cli(folder, "check-data", str(csv_file))
+    for name in ("contract.yaml", "config.toml", "table.csv", "pipeline.py"):
+        path = folder / name
+        before = path.read_bytes() if path.exists() else b"mine"
+        path.write_bytes(before)
+        _, err = cli(folder, "check-data", str(csv_file), "--report", name, code=1)
+        assert f"{name} was not written by this project" in err
+        assert path.read_bytes() == before
+    cli(folder, "check-data", str(csv_file), "--report", "pipeline.py", "--force")
+    (folder / "model/model.onnx").write_bytes(b"mine")
+    assert "model.onnx was not written" in cli(folder, "train", code=1)[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

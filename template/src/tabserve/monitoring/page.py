@@ -35,7 +35,8 @@ def _row(found: Finding) -> tuple[str, ...]:
     if found.psi is None:
         return found.name, "", "", "no" if found.problem else "", found.problem or "absent, as the contract allows"
     alike = "no" if found.drifted or found.problem else "yes"
-    return found.name, f"{found.psi:.3f}", f"{found.limit:.3f}", alike, found.problem
+    problem = found.problem.replace(found.examples, "", 1)
+    return found.name, f"{found.psi:.3f}", f"{found.limit:.3f}", alike, problem
 
 
 def _bars(axes: Axes, found: Finding) -> None:

@@ -187,7 +187,9 @@ def _facts(outcome: Outcome, contract: Contract, seed: int) -> str:
         facts["rows drawn at random"] = f"{outcome.loaded.drawn:,} of {outcome.loaded.in_file:,}"
     if contract.split:
         facts["held out"] = f"by {contract.split.by} of {contract.split.column}"
-    facts |= {f"rows {reason}": f"{count:,} left out" for reason, count in outcome.loaded.left_out.items()}
+    for reason, count in outcome.loaded.left_out.items():
+        bare = functools.reduce(lambda text, example: text.replace(example, ""), outcome.loaded.examples, reason)
+        facts[f"rows {bare}"] = f"{count:,} left out"
     facts |= {f"suspicious: {name}": why for name, why in outcome.suspects.items()}
     return table(("made from", ""), facts.items())
 
