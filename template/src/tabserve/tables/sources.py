@@ -158,9 +158,9 @@ def _decompressed(path: Path, name: str, packed: int, depth: int = 0) -> Path:
         return path
     if depth == MOST_LAYERS:
         raise UserError(f"{name} is compressed more than {MOST_LAYERS} times over: decompress it first")
-    copy = temporary(".decompressed")
+    is_workbook, copy = compression == "zip" and _is_workbook(path), temporary(".decompressed")
     try:
-        if compression == "zip" and _is_workbook(path):
+        if is_workbook:
             _check_workbook(path, name)
             return path
         with _content(path, compression) as content, copy.open("wb") as out:
@@ -181,7 +181,7 @@ def _bounded(contents: Iterable[IO[bytes]], name: str, packed: int) -> Iterator[
             size += len(block)
             if size > max(UNPACKED_BYTES, MOST_TIMES * packed):
                 raise UserError(
-                    f"{name} grows more than {MOST_TIMES} times when it is decompressed: decompress it first if you trust it"
+                    f"{name} grows more than {MOST_TIMES} times when decompressed: if you trust it, decompress it first"
                 )
             yield block
 
