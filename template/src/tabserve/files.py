@@ -35,9 +35,10 @@ def check_ours(*paths: Path, force: bool = False) -> None:
     """`UserError` if a file exists that this project did not write, or that was changed since; unless `force`."""
     for path in paths:
         with writable(path):
-            if path.exists() and not path.is_file():
+            real = path.resolve()  # a/../b is b, also where there is no a
+            if real.exists() and not real.is_file():
                 raise OSError("it is not a regular file")
-            if path.exists() and not force and _digest(path) not in _digests(path.resolve()):
+            if real.exists() and not force and _digest(real) not in _digests(real):
                 raise UserError(
                     f"{path} was not written by this project, or was changed since: move it away, choose another file, "
                     "or replace it with --force (make: FORCE=1)"
@@ -48,7 +49,7 @@ def discard(path: Path) -> None:
     """Remove an output, unless it is not ours or was changed."""
     with suppress(UserError), writable(path):
         check_ours(path)
-        path.unlink(missing_ok=True)
+        path.resolve().unlink(missing_ok=True)
 
 
 def _digest(path: Path) -> str:

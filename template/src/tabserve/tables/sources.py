@@ -68,7 +68,8 @@ def is_same_file(source: Source, path: Path) -> bool:
     """Whether a table is read from this file: by another spelling, by a link, or as `file://`."""
     parts = [re.sub(r"^(file|local):(//)?", "", part) for part in os.fspath(source).split("::")]
     found = [Path(name) for part in parts for name in (part, unquote(part))]
-    return any(each.exists() and path.exists() and each.samefile(path) for each in found)
+    real = path.resolve()
+    return any(each.exists() and real.exists() and each.samefile(real) for each in found)
 
 
 def kind_by_name(source: Source) -> Kind | None:
