@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import yaml
 
 Label = bool | int | str
 PROBABILITY = 1e-4
+os.environ.setdefault("TRAIN_HOLDOUT", "true")  # what trains the projects for these rows inherits it
 
 
 class HeldOut(NamedTuple):

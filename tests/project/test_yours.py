@@ -109,7 +109,7 @@ def test_own_bounds_and_known_rows_are_looked_at(copied: Path) -> None:
     text = path.read_text()
     path.write_text(text.replace("LEAST: dict[str, float] = {}", 'LEAST: dict[str, float] = {"roc_auc": 0.9999}'))
     assert "FAILED tests/test_model.py::test_the_scores_are_good_enough" in here(copied, "test", code=2)
-    known = 'import tabserve\n\nEXAMPLE = tabserve.load("model/model.onnx").metadata["example"]\n'
+    known = 'import tabserve\n\nEXAMPLE = tabserve.load("model/model.onnx").example\n'
     wrong = text.replace("KNOWN: list[tuple[dict[str, Any], Any]] = []", "KNOWN = [(EXAMPLE, 'perhaps')]")
     path.write_text(wrong.replace("import pytest\n", f"import pytest\n{known}"))
     assert "FAILED tests/test_model.py::test_rows_with_known_answers" in here(copied, "test", code=2)

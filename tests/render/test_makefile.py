@@ -71,11 +71,12 @@ def test_every_variable_is_tried(folder: Path) -> None:
     text = (folder / "Makefile").read_text(encoding="utf-8")
     listed = set(re.findall(r"\b([A-Z]+)=", "".join(re.findall(r"## (.*)", text))))
     exported = set(re.search(r"foreach name,([A-Z ]+),", text)[1].split())  # type: ignore[index]
-    assert exported == listed | {"FORCE"} == {*OPTIONS, "OUT", "WRITE", "FORCE"}
+    assert exported == listed == {*OPTIONS, "OUT", "WRITE", "FORCE"}
 
 
 def test_switches_are_words_of_the_makefile(folder: Path) -> None:
     assert passed(folder, "contract", "WRITE=1") == passed(folder, "contract", "WRITE=$(shell echo 0)") == ["--write"]
+    assert passed(folder, "predict", "DATA=a", "OUT=b", "FORCE=1") == ["--force", "--", "a", "b"]
     assert passed(folder, "contract", "WRITE=0") == passed(folder, "contract", "WRITE=no") == []
 
 

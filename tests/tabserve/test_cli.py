@@ -70,18 +70,22 @@ def folder(csv_file: Path, tmp_path: Path) -> Path:
 
 
 def test_train_infers_the_contract_and_writes_everything(cli: Run, folder: Path) -> None:
+    cli = partial(cli, TRAIN_HOLDOUT="true")
     out, _ = cli(folder, "train")
     assert "ok  contract.yaml: classification of bought from 10 features" in out
     assert "roc_auc" in out
     assert "always the majority class" in out
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     reports = {"reports/holdout.csv", "reports/metrics.json", "reports/report.html"}
-    assert files == {"config.toml", "contract.yaml", "model/model.onnx", *reports}
+    lists = {f"{Path(name).parent}/.outputs/{Path(name).name}" for name in (*reports, "model/model.onnx")}
+    assert files == {"config.toml", "contract.yaml", "model/model.onnx", *reports, *lists}
     outputs = [*sorted(reports), "model/model.onnx"]
     for seed in ("1", "2"):  # of Python's string hashing, which orders sets
         first = [(folder / name).read_bytes() for name in outputs]
         cli(folder, "train", PYTHONHASHSEED=seed)
         assert [(folder / name).read_bytes() for name in outputs] == first
+    cli(folder, "train", TRAIN_HOLDOUT="false")
+    assert not (folder / "reports/holdout.csv").exists()
 
 
 def test_predict(cli: Run, folder: Path, csv_file: Path) -> None:
@@ -96,6 +100,21 @@ def test_predict(cli: Run, folder: Path, csv_file: Path) -> None:
     assert (folder / "out.csv").read_bytes() == before
     assert (folder / "out.rejected.csv").read_text(encoding="utf-8").count("valid number") == 2
     assert err == "error: no row of broken.csv keeps the contract: out.rejected.csv says why\n"
+
+
+def test_no_task_writes_over_a_file_of_others(cli: Run, folder: Path, csv_file: Path) -> None:
+    cli(folder, "train")
+    cli(folder, "check-data", str(csv_file))
+    for name in ("contract.yaml", "config.toml", "table.csv", "pipeline.py"):
+        path = folder / name
+        before = path.read_bytes() if path.exists() else b"mine"
+        path.write_bytes(before)
+        _, err = cli(folder, "check-data", str(csv_file), "--report", name, code=1)
+        assert f"{name} was not written by this project" in err
+        assert path.read_bytes() == before
+    cli(folder, "check-data", str(csv_file), "--report", "pipeline.py", "--force")
+    (folder / "model/model.onnx").write_bytes(b"mine")
+    assert "model.onnx was not written" in cli(folder, "train", code=1)[1]
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,21 @@
 """Files are written whole or not at all."""
 
+import ast
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tabserve.errors import UserError
-from tabserve.files import write_atomically
+from tabserve.files import discard, outputs, write_atomically
+from tests.tabserve.conftest import SOURCE
 
 
 def test_all_files_are_written_or_none(tmp_path: Path) -> None:
     files = [tmp_path / name for name in "ab"]
-    files[0].write_text("before")
+    write_atomically({files[0]: b"before"})
     files[0].chmod(0o640)
     files[1].mkdir()
     with pytest.raises(UserError, match="b cannot be written: "):
@@ -23,7 +27,7 @@ def test_all_files_are_written_or_none(tmp_path: Path) -> None:
     assert files[1].is_symlink()
     assert files[0].read_text() == "after"
     assert files[0].stat().st_mode & 0o777 == 0o640
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".outputs", "a", "b"]
 
 
 def test_only_a_regular_file_is_replaced(tmp_path: Path) -> None:
@@ -32,3 +36,85 @@ def test_only_a_regular_file_is_replaced(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="pipe cannot be written: it is not a regular file"):
         write_atomically({pipe: b"text"})
     assert pipe.is_fifo()
+
+
+def test_a_file_that_was_changed_is_replaced_only_by_force(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    for text in (b"one", b"two", b"two"):
+        write_atomically({path: text})
+    path.write_bytes(b"mine")
+    discard(path)
+    with pytest.raises(UserError, match="was changed since"):
+        write_atomically({path: b"three"})
+    assert path.read_bytes() == b"mine"
+    write_atomically({path: b"three"}, force=True)
+    write_atomically({path: b"four"})
+    discard(path)
+    assert not path.exists()
+
+
+def test_an_edited_file_that_a_task_writes_is_not_listed_as_an_output(tmp_path: Path) -> None:
+    path = tmp_path / "contract.yaml"
+    write_atomically({path: b"contract"}, listed=False)
+    with pytest.raises(UserError, match="not written by this project"):
+        write_atomically({path: b"report"})
+
+
+def test_a_process_that_is_killed_leaves_no_half_of_a_file_and_nothing_for_long(tmp_path: Path) -> None:
+    path, temporary = tmp_path / "out.csv", tmp_path / "temporary"
+    temporary.mkdir()
+    write_atomically({path: b"before"})
+    program = (
+        "import os, sys, pathlib; from tabserve.files import outputs, temporary\n"
+        "with outputs(pathlib.Path(sys.argv[1])) as (new,):\n"
+        "    new.write_bytes(b'half'); temporary('.csv'); os.kill(os.getpid(), 9)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(SOURCE), "TMPDIR": str(temporary)}
+    done = subprocess.run([sys.executable, "-c", program, str(path)], env=environment, check=False)
+    assert done.returncode == -9
+    assert path.read_bytes() == b"before"
+    assert list(tmp_path.glob(".tabserve-*"))
+    again = program.replace("os.kill(os.getpid(), 9)", "new.write_bytes(b'whole')")
+    subprocess.run([sys.executable, "-c", again, str(path)], env=environment, check=True)
+    assert path.read_bytes() == b"whole"
+    assert sorted(each.name for each in tmp_path.iterdir()) == [".outputs", "out.csv", "temporary"]
+    assert not list(temporary.iterdir())
+
+
+def test_the_folder_of_a_process_that_runs_stays(tmp_path: Path) -> None:
+    with outputs(tmp_path / "a") as (first,), outputs(tmp_path / "b") as (second,):
+        for path in (first, second):
+            path.write_bytes(b"text")
+    assert (tmp_path / "a").exists()
+    assert (tmp_path / "b").exists()
+
+
+def test_files_get_the_permissions_of_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        write_atomically({tmp_path / "new": b"text"})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o600
+
+
+WRITES = {
+    "write_bytes",
+    "write_text",
+    "unlink",
+    "rmtree",
+    "mkstemp",
+    "TemporaryDirectory",
+    "NamedTemporaryFile",
+}
+WRITERS = {"files.py", "tasks/development.py"}  # the second one removes caches
+
+
+def test_every_output_goes_through_one_module() -> None:
+    """Parts of an output, in a folder of `outputs`, are what batch scoring writes."""
+    found = set()
+    for path in sorted((SOURCE / "tabserve").rglob("*.py")):
+        names = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+        if names & WRITES:
+            found.add(path.relative_to(SOURCE / "tabserve").as_posix())
+    assert found <= WRITERS | {"inference/batch.py"}, found

@@ -3,9 +3,10 @@
 import os
 import signal
 import sys
+import traceback
 from types import FrameType
 
-from tabserve.errors import UserError
+from tabserve.errors import UserError, say
 from tabserve.project import Project
 
 
@@ -17,13 +18,14 @@ def main(project: Project, arguments: list[str] | None = None) -> int:
     try:
         run(project, arguments)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        say("interrupted", error=True)
         return 130
     except Exception as error:
         if "--debug" in given or ("serve" in given[:1] and not isinstance(error, UserError)):
-            raise
+            say(traceback.format_exc(), error=True, end="")
+            return 1
         hint = "" if isinstance(error, UserError) else f" ({type(error).__name__}; --debug shows the traceback)"
-        print(f"error: {error}{hint}", file=sys.stderr)
+        say(f"error: {' '.join(str(error).split())}{hint}", error=True)
         return 1
     return 0
 

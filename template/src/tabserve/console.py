@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape as without_markup
 from rich.table import Column, Table
 
 from tabserve.contract.model import SUSPICION, Contract, Split, Task
-from tabserve.errors import UserError
+from tabserve.errors import UserError, printable
 
 if TYPE_CHECKING:
     from tabserve.inference.batch import Counts
@@ -31,6 +31,11 @@ SHOWN_COLUMNS = 60
 
 _table = partial(Table, box=None, header_style="bold", pad_edge=False)
 _numbers = partial(Column, justify="right")
+
+
+def escape(text: str) -> str:
+    """A text that is safe to show, without markup."""
+    return without_markup(printable(text))
 
 
 @contextmanager
@@ -69,7 +74,8 @@ def ask_target(source: Source) -> str:
 def _ask(what: str, question: str, choices: list[str], **options: Any) -> Any:
     import questionary
 
-    answer = questionary.select(question, choices=choices, **options).ask()
+    shown = [questionary.Choice(printable(choice), value=choice) for choice in choices]
+    answer = questionary.select(printable(question), choices=shown, **options).ask()
     if answer is None:
         raise UserError(f"no {what} chosen, nothing written")
     return answer
@@ -84,13 +90,13 @@ def show_contract(contract: Contract, path: Path, remark: str) -> None:
         table.add_row(*map(escape, cells), style=styles[column.role])
     out.print(table)
     if (more := len(contract.columns) - SHOWN_COLUMNS) > 0:
-        out.print(f"[dim]and {more:,} columns more, in {path}[/]")
+        out.print(f"[dim]and {more:,} columns more, in {escape(str(path))}[/]")
     for name, column in contract.columns.items():
         if column.role == "feature" and SUSPICION in column.reason:
-            out.print(f"[red]warning[/]  {escape(name)}: {column.reason[column.reason.index(SUSPICION) :]}")
+            out.print(f"[red]warning[/]  {escape(f'{name}: {column.reason[column.reason.index(SUSPICION) :]}')}")
     features = f"{len(contract.features):,} feature{'s' * (len(contract.features) > 1)}"
     task = f"{contract.task} of [cyan]{escape(contract.target)}[/]"
-    out.print(f"[green]ok[/]  {path}: {task} from {features}; {remark}")
+    out.print(f"[green]ok[/]  {escape(str(path))}: {task} from {features}; {escape(remark)}")
 
 
 def show_differences(lines: list[str]) -> None:
@@ -105,7 +111,7 @@ def show_outcome(outcome: Outcome, contract: Contract, model: Path, page: Path) 
 
     _show_rows(outcome, contract.split)
     for name, why in outcome.suspects.items():
-        out.print(f"[red]warning[/]  {escape(name)}: {why}")
+        out.print(f"[red]warning[/]  {escape(f'{name}: {why}')}")
     baseline = "always the majority class" if contract.task == "classification" else "always the mean"
     table = _table("score", _numbers("model"), _numbers(baseline))
     for name, value in outcome.scores.items():

@@ -10,6 +10,8 @@ from typing import Any
 import matplotlib
 from matplotlib import pyplot as plt
 
+from tabserve.errors import printable
+
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "report",
@@ -45,6 +47,11 @@ PAGE = """<!doctype html>
 """
 
 
+def text(value: str) -> str:
+    """A text as HTML."""
+    return html.escape(printable(value))
+
+
 def figure(draw: Callable[..., None], *arguments: Any, height: float = 3.4) -> str:
     """What `draw(axes, *arguments)` draws, as an HTML figure."""
     matplotlib.use("agg")
@@ -58,23 +65,23 @@ def figure(draw: Callable[..., None], *arguments: Any, height: float = 3.4) -> s
         plt.close(drawn)
         title = axes.get_title()
     image = base64.b64encode(file.getvalue().encode()).decode()
-    return f'<figure><img alt="{html.escape(title)}" src="data:image/svg+xml;base64,{image}"></figure>'
+    return f'<figure><img alt="{text(title)}" src="data:image/svg+xml;base64,{image}"></figure>'
 
 
 def document(title: str, note: str, body: Iterable[str]) -> str:
     """A whole page; title and note are texts, the body is HTML."""
-    return PAGE.format(title=html.escape(title), note=html.escape(note), style=CSS, body="\n".join(body))
+    return PAGE.format(title=text(title), note=text(note), style=CSS, body="\n".join(body))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], scored: bool = False) -> str:
     """A table; if `scored`, two columns of numbers follow the first, then one of yes (good) or no (bad)."""
 
-    def cell(tag: str, position: int, text: str) -> str:
+    def cell(tag: str, position: int, content: str) -> str:
         kind = "number" if scored and position in (1, 2) else ""
         if scored and tag == "td" and position == 3:
-            kind = "good" if text == "yes" else "bad"
-        return f"<{tag}{f' class={kind!r}' if kind else ''}>{html.escape(text)}</{tag}>"
+            kind = "good" if content == "yes" else "bad"
+        return f"<{tag}{f' class={kind!r}' if kind else ''}>{text(content)}</{tag}>"
 
     lines = [("th", head), *(("td", row) for row in rows)]
-    cells = ["".join(cell(tag, position, text) for position, text in enumerate(row)) for tag, row in lines]
+    cells = ["".join(cell(tag, position, content) for position, content in enumerate(row)) for tag, row in lines]
     return f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"

@@ -6,7 +6,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from tabserve.errors import UserError
+from tabserve.errors import UserError, printable
 
 
 def handed_over(reference: str) -> Any:
@@ -53,7 +53,7 @@ def described(error: BaseException, file: Path | None) -> str:
     """An error, with the last line in the package of `file` that raised it, if any."""
     frames = _own_frames(error, file)
     where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}{where}"
+    return f"{type(error).__name__}: {' '.join(printable(str(error), lines=True).split())[:300]}{where}"
 
 
 def _own_frames(error: BaseException, file: Path | None) -> list[traceback.FrameSummary]:

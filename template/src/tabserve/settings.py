@@ -6,7 +6,6 @@ What is secret, `SERVE_API_KEY`, comes from the environment or `/run/secrets/ser
 
 import os
 import re
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
@@ -14,6 +13,7 @@ import pydantic
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, ValidatorFunctionWrapHandler, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from tabserve.documents import toml
 from tabserve.errors import UserError, suggestion
 
 CONFIG = Path("config.toml")
@@ -70,6 +70,7 @@ class TrainSettings(Section, env_prefix="TRAIN_"):
     test_size: float = Field(default=0.2, ge=0.01, le=0.99)
     max_rows: int = Field(default=1_000_000, ge=20)
     reports: Path = Path("reports")
+    holdout: bool = False
 
 
 class CheckSettings(Section, env_prefix="CHECK_"):
@@ -173,10 +174,10 @@ def other_secrets() -> str | None:
 
 def _file() -> dict[str, dict[str, Any]]:
     try:
-        document = tomllib.loads(CONFIG.read_text(encoding="utf-8"))
+        document = toml(CONFIG)
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{CONFIG} cannot be read: {error}") from None
     for name, table in document.items():
         if name not in SECTIONS or not isinstance(table, dict):

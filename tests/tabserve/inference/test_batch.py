@@ -97,7 +97,7 @@ def test_rejected_rows_go_to_their_own_file(trained: Trained, table: pl.DataFram
     assert rejects["row"].to_list() == [str(number) for number in bad]
     for reason, (_, _, expected) in zip(rejects["reason"], bad.values(), strict=True):
         assert reason.startswith(expected)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.csv", "out.rejected.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".outputs", "in.csv", "out.csv", "out.rejected.csv"]
 
 
 def test_errors_leave_nothing_behind(trained: Trained, table: pl.DataFrame, tmp_path: Path) -> None:
@@ -135,6 +135,54 @@ def test_the_input_is_never_overwritten(trained: Trained, table: pl.DataFrame, t
     with pytest.raises(UserError, match="is the input itself and would be overwritten"):
         score(trained, source, tmp_path / "loans.csv")
     assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to, None])
+def test_the_input_is_not_overwritten_under_another_name(
+    trained: Trained, table: pl.DataFrame, tmp_path: Path, link: Any
+) -> None:
+    source, other = tmp_path / "loans.csv", tmp_path / "other.csv"
+    table.write_csv(source)
+    before = source.read_bytes()
+    if link:
+        link(other, source)
+    for name, out in ((f"file://{source}", source), (str(source), other if link else tmp_path / "x/../loans.csv")):
+        with pytest.raises(UserError, match="is the input itself and would be overwritten"):
+            batch.score_file(models.load(trained.model), name, out, lambda rows: None, force=True)
+    assert source.read_bytes() == before
+
+
+def test_files_of_others_are_neither_overwritten_nor_removed(
+    trained: Trained, table: pl.DataFrame, tmp_path: Path
+) -> None:
+    source = tmp_path / "loans.csv"
+    table.write_csv(source)
+    for name in ("out.csv", "out.rejected.csv"):
+        (tmp_path / name).write_text("mine")
+        with pytest.raises(UserError, match=rf"{name} was not written by this project"):
+            score(trained, source, tmp_path / "out.csv")
+        assert (tmp_path / name).read_text() == "mine"
+        (tmp_path / name).unlink()
+    for _ in range(2):
+        score(trained, source, tmp_path / "out.csv")
+    (tmp_path / "out.csv").write_text("mine")
+    with pytest.raises(UserError, match="was changed since"):
+        score(trained, source, tmp_path / "out.csv")
+
+
+def test_formulas_are_marked_unless_raw_cells_are_wanted(trained: Trained, table: pl.DataFrame, tmp_path: Path) -> None:
+    formula = "=HYPERLINK(1)"
+    source, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    changed = table.with_columns(pl.lit(formula).alias("remark"), pl.lit("-5").alias("=note"))
+    changed.write_csv(source)
+    score(trained, source, out)
+    assert f"'{formula}" in out.read_text(encoding="utf-8")
+    assert "'=note" in out.read_text(encoding="utf-8").splitlines()[0]
+    found = pl.concat(reader.batches(out))
+    assert found["remark"].unique().to_list() == [formula]
+    assert found["=note"].unique().to_list() == ["-5"]
+    batch.score_file(models.load(trained.model), source, out, lambda rows: None, raw_cells=True)
+    assert f"'{formula}" not in out.read_text(encoding="utf-8")
 
 
 def test_a_file_that_cannot_be_written_gets_one_line(trained: Trained, csv_file: Path, tmp_path: Path) -> None:

@@ -141,7 +141,8 @@ def test_a_baseline_counts_every_value_once(type: str, values: list[object]) -> 
 
 
 def test_the_page_is_whole(model: Model, trained: Trained) -> None:
-    page = check_page.page(checked(model, trained.source), "new <table>.csv", "Name", model.version)
+    found = checked(model, trained.source)
+    page = check_page.page(found, "new <table>.csv", "Name", model.version)
     assert "check of new &lt;table&gt;.csv" in page
     assert page.count("<figure>") == len(model.contract.features) + 1
     assert "http" not in page.replace("http://www.w3.org", "")

@@ -75,7 +75,12 @@ def test_both_paths_answer_the_same(served: Served, example: dict[str, Any]) -> 
     many = json.dumps([example] * 3).encode()
     assert served.both(one)[0] == served.both(many)[0] == served.both(b" \n" + one)[0] == 200
     assert len(json.loads(served.both(many)[1])["predictions"]) == 3
+    name, value = next(iter(example.items()))
+    again = f"{{{json.dumps(name)} :\n{json.dumps(value)},".encode()
+    escaped = f'{{"\\u{ord(name[0]):04x}{json.dumps(name[1:])[1:]}:{json.dumps(value)},'.encode()
     refused = [
+        *(one.replace(b"{", twice, 1) for twice in (again, escaped)),
+        many.replace(b"{", again, 1),
         b"",
         b"{",
         b"[]",

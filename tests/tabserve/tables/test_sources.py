@@ -13,11 +13,13 @@ import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import fsspec
 import numpy as np
 import polars as pl
 import pytest
+import xlsxwriter
 
 from tabserve.errors import UserError
 from tabserve.tables import reader, sources
@@ -228,3 +230,67 @@ def test_each_block_has_the_columns_of_the_header(tmp_path: Path, monkeypatch: p
     assert pl.concat(reader.batches(path)).equals(whole)
     assert whole.columns == ["age", "income", "bought", "note"]
     assert whole.filter(pl.col("bought") == "yes").height == 305
+
+
+def nested(content: bytes, *layers: str) -> bytes:
+    for layer in layers:
+        content = COMPRESSORS[layer](content)
+    return content
+
+
+LONG = b"1,2\n" * 100_000
+BOMBS: dict[str, tuple[bytes, str]] = {
+    **{f"b.csv.{name}": (pack(LONG), "grows more than 200 times") for name, pack in COMPRESSORS.items()},
+    "twice.csv.gz": (nested(LONG, "gz", "bz2"), "grows more than 200 times"),
+    "often.csv.gz": (nested(CSV.encode(), *["gz"] * 5), "is compressed more than 4 times over"),
+    "deep.jsonl": (b'{"a":' + b"[" * 300 + b"]" * 300 + b"}\n", "nested more than 20 deep"),
+    "deeper.jsonl": (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}\n", "cannot be read as JSON lines"),
+    "deep.json": (b'[{"a":' * 50_000 + b"1" + b"}]" * 50_000, "cannot be read as JSON lines"),
+    "line.jsonl": (b'{"a":"' + b"x" * 5_000_000 + b'"}\n', "line 1 is longer than"),
+    "row.json": (b'[{"a":"' + b"x" * 5_000_000 + b'"}]', "a row is longer than"),
+    "line.csv": (b"x" * 2_000_000, "a line has more than 500,000 characters"),
+    "second line.csv": (b"a,b\n" + b"x" * 2_000_000, "a line has more than 500,000 characters"),
+    "columns.csv": (",".join(map("c{}".format, range(200_000))).encode(), "a line has more than 500,000 characters"),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_file_that_grows_gets_one_line(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "UNPACKED_BYTES", 2**17)
+    content, message = BOMBS[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=message) as caught:
+        reader.remarks(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("member", ["../out.csv", "/tmp/out.csv", "a/../../out.csv", "C:\\out.csv"])
+def test_a_member_of_an_archive_never_leaves_its_folder(tmp_path: Path, member: str) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "t.zip", "w") as archive:
+        archive.writestr(member, CSV)
+    assert pl.concat(reader.batches(folder / "t.zip")).rows() == EXPECTED
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder", "t.zip"]
+
+
+@pytest.mark.parametrize("cell", ["XFD1048576", "A1048576"])
+def test_a_workbook_with_one_cell_far_from_all_others(tmp_path: Path, cell: str) -> None:
+    book = xlsxwriter.Workbook(tmp_path / "far.xlsx")
+    sheet = book.add_worksheet()
+    for place in ("A1", "B1", "A2", "B2", cell):
+        sheet.write(place, "x")
+    book.close()
+    with pytest.raises(UserError, match="has cells far from all others"):
+        reader.names(tmp_path / "far.xlsx")
+
+
+def test_a_table_is_the_same_file_under_each_of_its_names(tmp_path: Path) -> None:
+    path = tmp_path / "my table.csv"
+    path.write_text(CSV)
+    (tmp_path / "link.csv").symlink_to(path)
+    (tmp_path / "hard.csv").hardlink_to(path)
+    for source in (path, f"file://{path}", f"file://{quote(str(path))}", f"simplecache::local://{path}"):
+        for out in (path, tmp_path / "link.csv", tmp_path / "hard.csv", tmp_path / "." / "x" / ".." / "my table.csv"):
+            assert sources.is_same_file(source, out)
+    assert not sources.is_same_file(path, tmp_path / "other.csv")

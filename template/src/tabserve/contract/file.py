@@ -10,7 +10,8 @@ import yaml
 from pydantic_core import ErrorDetails
 
 from tabserve.contract.model import VERSION, Column, Contract, Split
-from tabserve.errors import UserError
+from tabserve.documents import documents, text_of
+from tabserve.errors import UserError, without_credentials
 from tabserve.settings import CONTRACT
 
 SEAL = "# As inferred, seal "
@@ -41,17 +42,13 @@ HEAD = """\
 def load(path: Path) -> Contract:
     """Read and check `contract.yaml`; raises `UserError` with the line of the first error."""
     try:
-        text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        document = yaml.safe_load(text)
+        document, node = next(documents(text_of(path)), (None, None))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: make one with `make contract DATA=file TARGET=column`") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise UserError(f"{path} cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    if duplicate := _duplicate_key(node):
-        raise UserError(f"{path}, line {duplicate.start_mark.line + 1}: duplicate key {duplicate.value!r}")
+    except ValueError as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from None
     return _checked(document, path, node)
 
 
@@ -104,18 +101,6 @@ def _line_of(node: yaml.Node | None, location: tuple[int | str, ...]) -> int:
             break
         line, node = found[0].start_mark.line + 1, found[1]
     return line
-
-
-def _duplicate_key(node: yaml.Node | None) -> yaml.Node | None:
-    """The first repeated key: YAML forbids it, PyYAML lets the last one win."""
-    seen = set()
-    for name, key, value in _children(node):
-        if name in seen:
-            return key
-        seen.add(name)
-        if found := _duplicate_key(value):
-            return found
-    return None
 
 
 def dump(contract: Contract) -> str:
@@ -181,6 +166,8 @@ def mismatch(contract: Contract, model: Path, path: Path = CONTRACT) -> str | No
 def _change(key: str, old: Column | Contract, new: Column | Contract) -> str:
     """What has changed in a field; of long lists only the items that differ."""
     before, after = getattr(old, key), getattr(new, key)
+    if key == "data":
+        before, after = map(without_credentials, (before, after))
     if before == after:
         return ""
     if key not in ("categories", "na_values") or set(before) == set(after):

@@ -6,9 +6,21 @@ into the model file. Everything that touches data follows it.
 
 import re
 from collections.abc import Container, Iterator
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    model_validator,
+)
+
+from tabserve.errors import without_credentials
 
 VERSION = 1
 LONGEST = {"category": 1_000, "text": 20_000}  # characters
@@ -101,7 +113,7 @@ class Contract(Part):
     """The columns of a table, in the order of the file, and the task to learn from them."""
 
     version: Literal[1]
-    data: str
+    data: Annotated[str, PlainSerializer(without_credentials)]  # in memory with credentials, if any
     task: Task
     split: Split | None = None
     columns: dict[str, Column]

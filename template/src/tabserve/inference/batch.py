@@ -4,7 +4,6 @@ The file is read, checked and scored in batches, so memory stays flat. A row is 
 same prediction.
 """
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +18,12 @@ from tabserve.contract import schema
 from tabserve.contract.encoding import encode_table
 from tabserve.contract.model import Column, Contract, free_name, label_text, prediction_columns
 from tabserve.errors import UserError
-from tabserve.files import writable
+from tabserve.files import discard, outputs, writable
 from tabserve.inference.model import OVERFLOW, Model, Prediction, significant
 from tabserve.tables import casting, reader
+from tabserve.tables.cells import marked
 from tabserve.tables.parsing import numbers
-from tabserve.tables.sources import Kind, Source, is_address
+from tabserve.tables.sources import Kind, Source, is_same_file
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,14 @@ class Counts:
     rejects: Path
 
 
-def score_file(model: Model, source: Source, out: Path, progress: Callable[[int], None]) -> Counts:
+def score_file(
+    model: Model,
+    source: Source,
+    out: Path,
+    progress: Callable[[int], None],
+    force: bool = False,
+    raw_cells: bool = False,
+) -> Counts:
     """Score `source` into `out`; rows that break the contract go to `<out name>.rejected.csv` with their reasons.
 
     `progress` is called with the number of rows done after each batch. Raises `UserError` if a file cannot be read or
@@ -43,20 +50,19 @@ def score_file(model: Model, source: Source, out: Path, progress: Callable[[int]
     """
     rejects, kind = out.with_name(f"{out.stem}.rejected.csv"), reader.writable_kind(out)
     _check(model, source, out, rejects)
-    with writable(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
-            good, bad = _Output(Path(folder, "good"), kind), _Output(Path(folder, "bad"), "CSV")
-            for batch in reader.batches(source):
-                scored, rejected = score_chunk(model, batch, good.rows + bad.rows)
-                good.add(scored)
-                bad.add(rejected)
-                progress(good.rows + bad.rows)
-            if not good.rows + bad.rows:
-                raise UserError(f"{source} has a header but no rows")
-            if good.rows:
-                good.finish(out)
-            bad.finish(rejects) if bad.rows else rejects.unlink(missing_ok=True)
+    with outputs(out, rejects, force=force) as paths, writable(out):
+        good, bad = _Output(paths[0], kind, raw_cells), _Output(paths[1], "CSV", raw_cells)
+        for batch in reader.batches(source):
+            scored, rejected = score_chunk(model, batch, good.rows + bad.rows)
+            good.add(scored)
+            bad.add(rejected)
+            progress(good.rows + bad.rows)
+        if not good.rows + bad.rows:
+            raise UserError(f"{source} has a header but no rows")
+        good.finish()
+        bad.finish()
+    if not bad.rows:
+        discard(rejects)
     return Counts(good.rows, bad.rows, rejects)
 
 
@@ -71,7 +77,7 @@ def _check(model: Model, source: Source, out: Path, rejects: Path) -> None:
     if out.is_dir():
         raise UserError(f"{out} is a folder: choose a file for the predictions")
     for written in (out, rejects):
-        if not is_address(source) and written.resolve() == Path(source).resolve():
+        if is_same_file(source, written):
             raise UserError(f"{written} is the input itself and would be overwritten: choose another file to write")
     if missing := [name for name in absent(model, source) if not model.contract.features[name].missing]:
         raise UserError(f"{source} lacks required columns {reader.shown(missing)}; it has {reader.shown(present)}")
@@ -80,25 +86,25 @@ def _check(model: Model, source: Source, out: Path, rejects: Path) -> None:
 
 
 class _Output:
-    """A table that grows in a folder, batch by batch, and is moved to its path when complete."""
+    """A table that grows, batch by batch, and is complete when it is finished; without rows there is no file."""
 
-    def __init__(self, folder: Path, kind: Kind) -> None:
-        folder.mkdir()
-        self.folder, self.kind, self.rows, self.batches = folder, kind, 0, 0
+    def __init__(self, path: Path, kind: Kind, raw_cells: bool) -> None:
+        self.path, self.kind, self.raw_cells, self.rows, self.batches = path, kind, raw_cells, 0, 0
 
     def add(self, table: pl.DataFrame) -> None:
         if self.kind == "Parquet":
-            table.write_parquet(self.folder / f"{self.batches:06}.parquet")
+            table.write_parquet(self.path.with_name(f"{self.batches:06}.part"))
         else:
-            with (self.folder / "complete").open("ab") as file:
-                _flat(table).write_csv(file, include_header=self.batches == 0)
+            with self.path.open("ab") as file:
+                flat = _flat(table)
+                (flat if self.raw_cells else marked(flat)).write_csv(file, include_header=self.batches == 0)
         self.rows, self.batches = self.rows + table.height, self.batches + 1
 
-    def finish(self, path: Path) -> None:
-        if self.kind == "Parquet":
-            parts = sorted(self.folder.glob("*.parquet"))
-            pl.scan_parquet(parts, glob=False).sink_parquet(self.folder / "complete")
-        (self.folder / "complete").replace(path)
+    def finish(self) -> None:
+        if self.rows and self.kind == "Parquet":
+            pl.scan_parquet(sorted(self.path.parent.glob("*.part")), glob=False).sink_parquet(self.path)
+        elif not self.rows:
+            self.path.unlink(missing_ok=True)
 
 
 def _flat(table: pl.DataFrame) -> pl.DataFrame:

@@ -29,6 +29,7 @@ class Finding:
     bins: tuple[str, ...] = ()  # names of the bins, missing values last
     expected: Sequence[float] = ()  # the share of the training rows in each bin
     actual: Sequence[float] = ()  # the share of the rows of the file
+    examples: str = ""  # the values in `problem`, for the terminal only: pages are published
 
     @property
     def drifted(self) -> bool:
@@ -113,12 +114,16 @@ class _Counts:
         used = int(((expected > 0) | (actual > 0)).sum())
         limit = max(limit, drift.chance(used, self.baseline["rows"], rows))
         bins, psi = (*drift.bin_names(self.column, self.baseline), "missing"), drift.psi(expected, actual)
-        return Finding(name, self._problem(rows), psi, limit, bins, expected.tolist(), actual.tolist())
+        shares = expected.tolist(), actual.tolist()
+        return Finding(name, self._problem(rows), psi, limit, bins, *shares, self._shown())
+
+    def _shown(self) -> str:
+        return f", as {', '.join(list(self.examples)[:EXAMPLES])}"
 
     def _problem(self, rows: int) -> str:
         if not self.broken:
             return ""
-        column, examples = self.column, ", ".join(list(self.examples)[:EXAMPLES])
+        column = self.column
         rules = [str(column.type)]
         if column.range:
             rules.append(f"from {column.range[0]:.12g} to {column.range[1]:.12g}")
@@ -129,4 +134,4 @@ class _Counts:
         if not column.missing:
             rules.append("never missing")
         should = ", ".join(rules)
-        return f"{self.broken:,} of {rows:,} rows break the contract, as {examples}; it should be {should}"
+        return f"{self.broken:,} of {rows:,} rows break the contract{self._shown()}; it should be {should}"

@@ -1,12 +1,10 @@
 """The report of a checked file as one HTML page."""
 
-import html
-
 import numpy as np
 from matplotlib.axes import Axes
 
 from tabserve.monitoring.check import Check, Finding
-from tabserve.page import document, figure, table
+from tabserve.page import document, figure, table, text
 
 SHOWN_PLOTS = 24
 SHOWN_BINS = 15
@@ -20,7 +18,7 @@ def page(check: Check, source: str, name: str, version: str) -> str:
     head = ("column", "PSI", "bound", "fine", "what breaks the contract")
     compared = f"compared with the contract and the training data of model version {version}"
     note = f"{check.rows:,} rows, {check.rejected:,} of them rejected · {compared}"
-    unknown = html.escape(", ".join(check.unknown))
+    unknown = text(", ".join(check.unknown))
     body = [
         "<h2>Columns</h2>",
         f'<div class="wide">{table(head, map(_row, check.worst_first()), scored=True)}</div>',
@@ -37,7 +35,8 @@ def _row(found: Finding) -> tuple[str, ...]:
     if found.psi is None:
         return found.name, "", "", "no" if found.problem else "", found.problem or "absent, as the contract allows"
     alike = "no" if found.drifted or found.problem else "yes"
-    return found.name, f"{found.psi:.3f}", f"{found.limit:.3f}", alike, found.problem
+    problem = found.problem.replace(found.examples, "", 1)
+    return found.name, f"{found.psi:.3f}", f"{found.limit:.3f}", alike, problem
 
 
 def _bars(axes: Axes, found: Finding) -> None:

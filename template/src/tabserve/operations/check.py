@@ -4,11 +4,11 @@ It reads `k8s/*.yaml`, and with them what each component in `k8s/components/` ad
 made of all, from standard input.
 """
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tabserve.errors import say
 from tabserve.operations import link_rules, operation_rules, pod_rules, schemas
 from tabserve.operations.manifests import STANDARD_INPUT, Document, Manifests, at, items, label, name, read, twice
 
@@ -25,9 +25,9 @@ def run(piped: bool, paths: frozenset[str]) -> int:
     else:
         found = list(dict.fromkeys(in_folder(K8S, paths)))
     for problem in found:
-        print(f"error: {problem}", file=sys.stderr)
+        say(f"error: {problem}", error=True)
     if not found:
-        print("ok  k8s: the manifests agree with each other and with the application")
+        say("ok  k8s: the manifests agree with each other and with the application")
     return 1 if found else 0
 
 

@@ -7,12 +7,12 @@ a tag that moved is a new release, and one that did not is none.
 import json
 import re
 import shutil
-import sys
 import time
 
 import yaml
 
-from tabserve.errors import UserError
+from tabserve.documents import documents as documents_of
+from tabserve.errors import UserError, say
 from tabserve.operations import check as check_k8s
 from tabserve.operations import programs
 from tabserve.operations.diagnosis import Trouble, trouble_of
@@ -31,7 +31,7 @@ REVISION, HASH = "deployment.kubernetes.io/revision", ("metadata", "labels", "po
 
 def manifests() -> list[Document]:
     """What kustomize makes of `k8s/`."""
-    return [document for document in yaml.safe_load_all(kubectl("kustomize", "k8s")) if document]
+    return [document for document, _ in documents_of(kubectl("kustomize", "k8s")) if document]
 
 
 def release(image: str) -> list[Document]:
@@ -76,7 +76,7 @@ def check(documents: list[Document], paths: frozenset[str]) -> None:
     """The rules on what kustomize has made; prints problems before its `UserError`."""
     problems = check_k8s.problems_of(documents, paths)
     for problem in problems:
-        print(f"    {problem}", file=sys.stderr)
+        say(f"    {problem}", error=True)
     if problems:
         raise UserError(f"{len(problems)} problems in what kustomize makes of k8s/, see above; nothing is applied")
 
@@ -85,20 +85,20 @@ def deploy(documents: list[Document]) -> None:
     """Apply, wait, report; `UserError` where the cluster rejects it or pods do not become ready."""
     namespace, target, image = target_of(documents)
     check_reachable()
-    print(f"deploy {image} to namespace {namespace}", flush=True)
+    say(f"deploy {image} to namespace {namespace}")
     apply(documents)
     wait(namespace, target, least_pods(documents))
     where = "".join(f" on port {port} of each node" for port in node_ports(documents))
-    print(f"ok  {target} serves{where}; `make status` shows it, `make rollback` undoes it")
+    say(f"ok  {target} serves{where}; `make status` shows it, `make rollback` undoes it")
 
 
 def rollback(documents: list[Document]) -> None:
     """Go back to the release before, and wait as for a new one."""
     namespace, target, _ = target_of(documents)
     check_reachable()
-    print(kubectl("rollout", "undo", target, "--namespace", namespace), end="", flush=True)
+    say(kubectl("rollout", "undo", target, "--namespace", namespace), end="")
     wait(namespace, target, least_pods(documents))
-    print(f"ok  {target} serves the release before; `make status` shows it")
+    say(f"ok  {target} serves the release before; `make status` shows it")
 
 
 def target_of(documents: list[Document]) -> tuple[str, str, str]:
@@ -118,7 +118,7 @@ def node_ports(documents: list[Document]) -> list[int]:
 def apply(documents: list[Document]) -> None:
     """Hand the manifests to the cluster; `UserError` where it rejects one."""
     done = programs.run("kubectl", "apply", "--filename", "-", text=yaml.safe_dump_all(documents))
-    print(done.stdout, end="", flush=True)
+    say(done.stdout, end="")
     if unknown := re.search(r'no matches for kind "(\w+)" in version "([^"]+)"', done.stderr):
         raise UserError(
             f"this cluster knows no {unknown[1]} ({unknown[2]}): install what brings it, or take the component out of "
@@ -133,10 +133,10 @@ def least_pods(documents: list[Document]) -> int:
     """The fewest pods of an autoscaler; warns where it cannot see any use."""
     scalers = Manifests(documents).of("HorizontalPodAutoscaler")
     if scalers and programs.run("kubectl", "get", "--raw", METRICS).returncode:
-        print(
+        say(
             "warning: this cluster has no metrics-server, so k8s/autoscale.yaml cannot see any use and the number of "
             "pods stays at its minimum; install it: https://github.com/kubernetes-sigs/metrics-server",
-            file=sys.stderr,
+            error=True,
         )
     return max((at(each, "spec", "minReplicas") or 1 for each in scalers), default=0)
 
@@ -150,7 +150,7 @@ def wait(namespace: str, target: str, least: int) -> None:
             if (progress := progress_of(deployment, least)) is None:
                 return
             if progress != shown:
-                print(f"    {progress}", flush=True)
+                say(f"    {progress}")
                 shown = progress
             events = get(namespace, "events", "--field-selector", "type=Warning")["items"]
             trouble = trouble_of(deployment, new_pods(namespace, deployment), events)
@@ -160,7 +160,7 @@ def wait(namespace: str, target: str, least: int) -> None:
                 raise UserError(f"{trouble.what}; {trouble.fix}. The previous release, if any, keeps serving")
             time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
-        print("the rollout goes on in the cluster; `make status` shows it", file=sys.stderr)
+        say("the rollout goes on in the cluster; `make status` shows it", error=True)
         raise
     raise UserError(f"{target} is not ready after {LONGEST_SECONDS} s: {shown}; see `make status logs`")
 
@@ -191,9 +191,9 @@ def new_pods(namespace: str, deployment: Document) -> list[Document]:
 def show(namespace: str, trouble: Trouble) -> None:
     """The logs and the events of a pod in trouble."""
     if trouble.container and (logs := logs_of(namespace, trouble.pod, trouble.container)):
-        print(f"--- logs of {trouble.pod}\n{logs}", file=sys.stderr)
+        say(f"--- logs of {trouble.pod}\n{logs}", error=True)
     if trouble.events:
-        print("--- events", *trouble.events, sep="\n", file=sys.stderr)
+        say("\n".join(["--- events", *trouble.events]), error=True)
 
 
 def logs_of(namespace: str, pod: str, container: str) -> str:

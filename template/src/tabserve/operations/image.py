@@ -1,9 +1,9 @@
 """The names of the images of the server and of jobs."""
 
 import re
-import tomllib
 from pathlib import Path
 
+from tabserve.documents import toml
 from tabserve.errors import UserError
 from tabserve.operations import programs
 from tabserve.operations.manifests import SERVER, items, read
@@ -42,8 +42,8 @@ def commit() -> str:
 def version() -> str:
     """The project's version, from pyproject.toml."""
     try:
-        return str(tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])
-    except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
+        return str(toml(Path("pyproject.toml"))["project"]["version"])
+    except (OSError, KeyError, ValueError) as error:
         raise UserError(f"pyproject.toml: [project] version cannot be read: {error}") from None
 
 

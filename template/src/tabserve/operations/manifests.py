@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
+from tabserve.documents import documents as documents_of
 
 Document = dict[str, Any]
 
@@ -138,22 +138,12 @@ def read(paths: Iterable[Path], lists: bool = False) -> tuple[list[Document], li
     for path in paths:
         try:
             content = sys.stdin.buffer.read() if path == STANDARD_INPUT else path.read_bytes()
-            found = [document for document in yaml.load_all(content, Loader=StrictLoader) if document is not None]
+            found = [document for document, _ in documents_of(content) if document is not None]
             documents += [document for document in found if isinstance(document, dict)]
             wrong = [item for item in found if not isinstance(item, dict | list if lists else dict)]
             problems += [f"{path}: each document must be a mapping" for _ in wrong]
         except FileNotFoundError:
             problems.append(f"{path} is missing")
-        except yaml.YAMLError as error:
-            problems.append(f"{path}: not valid YAML: {' '.join(str(error).split())}")
+        except ValueError as error:
+            problems.append(f"{path}: not valid YAML: {error}")
     return documents, problems
-
-
-class StrictLoader(yaml.SafeLoader):
-    """Refuses a key that occurs twice, as YAML does; in PyYAML the last wins."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping."""
-        if again := twice(str(key.value) for key, _ in node.value):
-            raise yaml.constructor.ConstructorError(None, None, f"duplicate key {again[0]!r}", node.start_mark)
-        return super().construct_mapping(node, deep)

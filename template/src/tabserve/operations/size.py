@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tabserve.errors import UserError
+from tabserve.errors import UserError, say
 from tabserve.files import write_atomically
 from tabserve.operations import container, in_place, sizing
 from tabserve.operations.container import Server
@@ -135,8 +135,8 @@ def measure_and_propose(image: str, plan: Plan, seconds: float, rps: float | Non
     limits = (plan.limits.cpu_limit, plan.limits.memory)
     with container.running(image, plan.settings, limits, plan.port) as server:
         cpu, memory = texts(plan.limits)["limits.cpu"], sizing.memory_text(plan.limits.memory)
-        print(f"{image} with {cpu or 'unlimited'} CPU, {memory}: ready after {server.ready:.1f} s\n")
-        print(HEADER)
+        say(f"{image} with {cpu or 'unlimited'} CPU, {memory}: ready after {server.ready:.1f} s\n")
+        say(HEADER)
         body, rows = example(server)
         loaded(server, "", body, 4, seconds / 2)  # what runs for the first time is slow
         saturating = saturate(server, body, seconds)
@@ -252,29 +252,29 @@ def shown(stage: Stage) -> Stage:
     """Print a stage."""
     times = (f"{1000 * seconds:.1f}" for seconds in (stage.p50, stage.p99))
     use = (f"{stage.cores:.2f}", f"{stage.throttled:.0%}")
-    print(ROW.format(stage.name, per_second(stage.served), *times, *use, stage.refused, stage.failed), flush=True)
+    say(ROW.format(stage.name, per_second(stage.served), *times, *use, stage.refused, stage.failed))
     return stage
 
 
 def report(plan: Plan, proposal: Proposal) -> None:
     """Print the proposal beside what is there."""
-    print(
+    say(
         f"\none pod: {per_second(proposal.target)} requests/s, up to {per_second(proposal.peak)} while new pods start\n"
     )
-    print(f"{'':26}  {'now':>8}  {'proposed':>8}  because")
+    say(f"{'':26}  {'now':>8}  {'proposed':>8}  because")
     now, new = texts(plan.now), texts(proposal.sizes)
     for label, reason in proposal.reasons.items():
         if now[label] is not None:
-            print(f"{label:26}  {now[label]:>8}  {new[label]:>8}  {reason}")
+            say(f"{label:26}  {now[label]:>8}  {new[label]:>8}  {reason}")
     for note in proposal.notes:
-        print(f"note: {note}")
+        say(f"note: {note}")
     if plan.memory_share is not None:  # a model's memory hardly depends on the load
         peak = round(100 / sizing.SPARE_MEMORY)
-        print(
+        say(
             f"note: the autoscaler's target is {plan.memory_share}% of memory, and the peak is {peak}% of what is "
             f"proposed: it would {'scale to maxReplicas' if peak >= plan.memory_share else 'hardly ever add a pod'}"
         )
-    print()
+    say()
 
 
 # --- writing
@@ -284,13 +284,13 @@ def finish(now: Sizes, new: Sizes, write: bool) -> None:
     """Write, or say how; `UserError` where a file is not laid out as expected, or cannot be written: then none is."""
     before, after = texts(now), texts(replace(new, share=now.share and new.share))
     if before == after:
-        print("ok  k8s/ already has these values")
+        say("ok  k8s/ already has these values")
     elif not write:
-        print("nothing is written; with WRITE=1, `make size` measures again and writes the new proposal to k8s/")
+        say("nothing is written; with WRITE=1, `make size` measures again and writes the new proposal to k8s/")
     else:
-        write_atomically(written(after))
+        write_atomically(written(after), listed=False)
         changes = [f"{label} {before[label]} -> {after[label]}" for label in after if before[label] != after[label]]
-        print(f"ok  written: {', '.join(changes)}; see `git diff k8s`, then run `make check-k8s deploy`")
+        say(f"ok  written: {', '.join(changes)}; see `git diff k8s`, then run `make check-k8s deploy`")
 
 
 def written(new: Mapping[str, str | None]) -> dict[Path, bytes]:

@@ -23,6 +23,7 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tabserve.errors import without_credentials
 from tabserve.serving.limits import FULL, LOST
 
 REQUEST_ID = re.compile(rb"[\w.:-]{1,128}")
@@ -54,7 +55,12 @@ class JsonFormatter(logging.Formatter):
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        # JSON escapes what is not ASCII, so no control reaches a terminal.
+        return json.dumps({key: _hidden(value) for key, value in line.items()}, default=str)
+
+
+def _hidden(value: object) -> object:
+    return without_credentials(value) if isinstance(value, str) else value
 
 
 def configure_logging(level: str) -> None:
@@ -181,7 +187,7 @@ def access_line(entry: Entry) -> str:
 @lru_cache(maxsize=1_000)
 def _described(level: int, method: str, path: str, status: int) -> str:
     fields = {"level": logging.getLevelName(level).lower(), "logger": log.name, "message": "request"}
-    text = json.dumps({**fields, "method": method, "path": path, "status": status}, ensure_ascii=False)
+    text = json.dumps({**fields, "method": method, "path": path, "status": status})
     return text.removeprefix("{").removesuffix("}")
 
 

@@ -78,6 +78,11 @@ class Predictor:
 
     def read(self, body: bytes) -> list[schema.Row]:
         """The rows of a body, validated; what is not as a valid body is, is trimmed first: it would take much memory."""
+        rows = self._read(body)
+        schema.check_keys(body, rows)
+        return rows
+
+    def _read(self, body: bytes) -> list[schema.Row]:
         is_list = body.lstrip()[:1] == b"["
         validate = self.rows.validate_json if is_list else self._read_one
         most = (len(self.model.contract.features) + 1) * (self.max_rows if is_list else 1) + schema.LISTED

@@ -11,6 +11,7 @@ from itertools import count, islice
 from pathlib import Path
 
 from tabserve.errors import UserError
+from tabserve.tables.cells import unmarked_names
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
 START = 1_000_000  # characters to look at
@@ -45,6 +46,8 @@ def dialect(path: Path) -> Dialect:
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
         start = file.read(START)
+    if len(start) == START and start.count("\n") < MOST_ABOVE and len(start) - start.rfind("\n") > START // 2:
+        raise UserError(f"a line has more than {START // 2:,} characters: a table has shorter ones, with line ends")
     if found := ESCAPED.search(start):  # RFC 4180 doubles quotes; parsers would split the cell
         line = start.count("\n", 0, found.start() + 1) + 1
         raise UserError(f'line {line} writes quotes inside a cell as \\": double them, as ""')
@@ -52,7 +55,7 @@ def dialect(path: Path) -> Dialect:
     declared = DECLARED.match(start)
     best = declared[1] if declared else max(SEPARATORS, key=lambda separator: _consistency(records[separator]))
     above, cells = header(records[best][1:] if declared else records[best])
-    names = [name.strip() for name in cells]
+    names = unmarked_names([name.strip() for name in cells])
     if _are_values(names):
         raise UserError(f"line {above + 1} holds {', '.join(names[:3])} where names should be: put a header on top")
     return Dialect(best if len(names) > 1 else ",", above, distinct(names))

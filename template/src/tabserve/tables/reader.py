@@ -15,6 +15,7 @@ import polars as pl
 
 from tabserve.errors import UserError, first_line, suggestion
 from tabserve.tables import dialect as dialects
+from tabserve.tables.cells import unmarked
 from tabserve.tables.dialect import dialect
 from tabserve.tables.sources import ENDINGS, Kind, Plain, Source, plain
 
@@ -139,13 +140,14 @@ def _csv_batches(path: Path) -> Iterator[pl.DataFrame]:
     header = written.separator.join(map(str, range(len(written.names)))).encode() + b"\n"
     with path.open("rb") as file:
         for number, block in enumerate(whole_records(file, BATCH_BYTES)):
-            yield pl.read_csv(
+            batch = pl.read_csv(
                 header + block if number else block,
                 separator=written.separator,
                 skip_lines=0 if number else written.above,
                 new_columns=written.names,
                 infer_schema=False,
             )
+            yield unmarked(batch)
 
 
 def whole_records(file: BinaryIO, size: int) -> Iterator[bytes]:

@@ -7,17 +7,18 @@ import os
 import re
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Literal
-from urllib.parse import urlsplit
+from typing import IO, Any, Literal
+from urllib.parse import unquote, urlsplit
 
 import polars as pl
 
-from tabserve.errors import UserError, one_line
+from tabserve.errors import UserError, one_line, without_credentials
 from tabserve.files import BLOCK, start, temporary
+from tabserve.tables import credentials
 from tabserve.tables import dialect as dialects
 
 Source = str | os.PathLike[str]
@@ -37,6 +38,10 @@ COMPRESSIONS = {
     b"\x28\xb5\x2f\xfd": "zstd",
     b"PK\x03\x04": "zip",
 }
+UNPACKED_BYTES, MOST_TIMES, MOST_LAYERS = 64 * 2**20, 200, 4  # of compressed files
+MOST_CELLS = 10_000_000
+LONGEST_ROW, MOST_COLUMNS, DEEPEST = 2**22, 100_000, 20  # bytes of a row in JSON, columns, nested types
+CELL = re.compile(rb'\br="([A-Z]{1,3})(\d{1,7})"')
 COMPRESSED_ENDINGS = (".gz", ".bz2", ".xz", ".zst", ".zip")
 OLD_EXCEL = b"\xd0\xcf\x11\xe0"
 BOMS = {"utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE), "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)}
@@ -57,6 +62,14 @@ class Plain:
 def is_address(source: Source) -> bool:
     """Whether this is an address, as `https://...` or `s3://...`, and no file."""
     return "://" in os.fspath(source)
+
+
+def is_same_file(source: Source, path: Path) -> bool:
+    """Whether a table is read from this file: by another spelling, by a link, or as `file://`."""
+    parts = [re.sub(r"^(file|local):(//)?", "", part) for part in os.fspath(source).split("::")]
+    found = [Path(name) for part in parts for name in (part, unquote(part))]
+    real = path.resolve()
+    return any(each.exists() and real.exists() and each.samefile(real) for each in found)
 
 
 def kind_by_name(source: Source) -> Kind | None:
@@ -90,45 +103,101 @@ def _plain(name: str, *version: int) -> Plain:
         raise UserError(f"{name} is a folder: name a file in it")
     if not original.is_file():
         raise UserError(f"{name} is a pipe or a device, not a file: save it to a file first")
-    decompressed = _decompressed(original)
+    decompressed = _decompressed(original, name, original.stat().st_size)
     kind = _kind(name, start(decompressed, 4096))
     path, remarks = CONVERTERS[kind](decompressed, name)
     return Plain(path, "CSV" if kind == "CSV" else "Parquet", original, remarks)
 
 
 def _fetched(address: str) -> Path:
-    import fsspec
-
-    path = temporary(".fetched")
+    path, complete = temporary(".fetched"), credentials.complete(address)
     try:
-        with fsspec.open(address, "rb") as remote, path.open("wb") as local:
-            shutil.copyfileobj(remote, local, BLOCK)
+        try:
+            _fetch(complete, path)
+        except Exception as error:
+            if not _is_denied(error) or without_credentials(address) != address:
+                raise
+            _fetch(credentials.complete(credentials.with_user(address)), path)
+    except UserError:
+        raise
     except (ImportError, ValueError) as error:
         hint = "; add it with `uv add --group table NAME`" if isinstance(error, ImportError) else ""
         raise UserError(f"{address} cannot be read: {one_line(error)}{hint}") from None
-    except FileNotFoundError as error:
-        reason = one_line(error.__cause__) if isinstance(error.__cause__, Exception) else "there is no such file"
-        raise UserError(f"{address} cannot be fetched: {reason}") from None
     except Exception as error:  # each kind of store has its own errors
-        raise UserError(f"{address} cannot be fetched: {one_line(error)}") from None
+        if _is_denied(error):
+            raise credentials.missing(address, "rejects these credentials") from None
+        first = _first(error)
+        reason = "there is no such file" if isinstance(first, FileNotFoundError) else one_line(first)
+        raise UserError(f"{address} cannot be fetched: {reason}") from None
     return path
 
 
-def _decompressed(path: Path) -> Path:
-    """The file, or a decompressed copy."""
+def _fetch(address: str, path: Path) -> None:
+    import fsspec
+
+    with fsspec.open(address, "rb") as remote, path.open("wb") as local:
+        shutil.copyfileobj(remote, local, BLOCK)
+
+
+def _is_denied(error: Exception) -> bool:
+    first = _first(error)
+    return getattr(first, "status", None) in (401, 403) or isinstance(first, PermissionError)
+
+
+def _first(error: BaseException) -> Exception:
+    """What caused an error in the first place."""
+    while error.__cause__:
+        error = error.__cause__
+    return error  # type: ignore[return-value]
+
+
+def _decompressed(path: Path, name: str, packed: int, depth: int = 0) -> Path:
+    """The file, or a decompressed copy; `packed` is the size of the file that holds all."""
     begin = start(path, 8)
     compression = next((name for magic, name in COMPRESSIONS.items() if begin.startswith(magic)), None)
-    if compression is None or (compression == "zip" and _is_workbook(path)):
+    if compression is None:
         return path
-    copy = temporary(".decompressed")
+    if depth == MOST_LAYERS:
+        raise UserError(f"{name} is compressed more than {MOST_LAYERS} times over: decompress it first")
+    is_workbook, copy = compression == "zip" and _is_workbook(path), temporary(".decompressed")
     try:
+        if is_workbook:
+            _check_workbook(path, name)
+            return path
         with _content(path, compression) as content, copy.open("wb") as out:
-            shutil.copyfileobj(content, out, BLOCK)
+            for block in _bounded([content], name, packed):
+                out.write(block)
     except UserError:
         raise
     except Exception as error:  # each compression has its own errors
-        raise UserError(f"{path} cannot be decompressed: {one_line(error)}") from None
-    return _decompressed(copy)
+        raise UserError(f"{name} cannot be decompressed: {one_line(error)}") from None
+    return _decompressed(copy, name, packed, depth + 1)
+
+
+def _bounded(contents: Iterable[IO[bytes]], name: str, packed: int) -> Iterator[bytes]:
+    """The blocks of decompressed contents; `UserError` where they grow as only an attack does."""
+    size = 0
+    for content in contents:
+        while block := content.read(BLOCK):
+            size += len(block)
+            if size > max(UNPACKED_BYTES, MOST_TIMES * packed):
+                raise UserError(
+                    f"{name} grows more than {MOST_TIMES} times when decompressed: if you trust it, decompress it first"
+                )
+            yield block
+
+
+def _check_workbook(path: Path, name: str) -> None:
+    """Reject a workbook that only an attacker writes: its reader would hold all that is in it, and each empty cell."""
+    with zipfile.ZipFile(path) as archive:
+        members = (archive.open(member) for member in archive.infolist())
+        last_row = last_column = cells = 0
+        for block in _bounded(members, name, path.stat().st_size):
+            for column, row in CELL.findall(block):
+                cells += 1
+                last_row, last_column = max(last_row, int(row)), max(last_column, len(column))
+    if last_row * 26**last_column > max(MOST_CELLS, MOST_TIMES * 26 * cells):
+        raise UserError(f"{name} has cells far from all others: delete the rows and columns beside the table")
 
 
 @contextmanager
@@ -138,6 +207,7 @@ def _content(path: Path, compression: str) -> Iterator[IO[bytes]]:
 
     if compression == "zip":
         with zipfile.ZipFile(path) as archive:
+            # A member is read, never extracted: its name cannot leave a folder.
             names = [name for name in archive.namelist() if not name.startswith("__MACOSX/") and not name.endswith("/")]
             if len(names) != 1:
                 raise UserError(f"{path} holds {len(names)} files: extract them and name one")
@@ -277,13 +347,44 @@ def _from_json(path: Path, name: str) -> Converted:
     copy = temporary(".parquet")
     try:
         if start(decoded, 4096).lstrip().startswith(b"["):
-            pl.read_json(io.BytesIO(decoded.read_bytes()), infer_schema_length=None).write_parquet(copy)
+            begin = start(decoded, LONGEST_ROW)
+            if len(begin) == LONGEST_ROW and b"}" not in begin:
+                raise UserError(f"{name}: a row is longer than {LONGEST_ROW:,} bytes")
+            table = pl.read_json(io.BytesIO(decoded.read_bytes()), infer_schema_length=None)
+            _check_schema(table.schema, name)
+            table.write_parquet(copy)
         else:
-            pl.scan_ndjson(decoded, infer_schema_length=None).sink_parquet(copy)
+            _check_lines(decoded, name)
+            lines = pl.scan_ndjson(decoded, infer_schema_length=None)
+            _check_schema(lines.collect_schema(), name)
+            lines.sink_parquet(copy)
     except pl.exceptions.PolarsError as error:
         hint = "; NaN and Infinity are not valid JSON, write null" if b"NaN" in start(decoded, BLOCK) else ""
         raise UserError(f"{name} cannot be read as JSON lines: {one_line(error)}{hint}") from None
     return copy, remarks
+
+
+def _check_lines(path: Path, name: str) -> None:
+    with path.open("rb") as file:
+        for number, line in enumerate(iter(lambda: file.readline(LONGEST_ROW + 1), b""), start=1):
+            if len(line) > LONGEST_ROW:
+                raise UserError(
+                    f"{name}: line {number} is longer than {LONGEST_ROW:,} bytes: write a line for each row"
+                )
+
+
+def _check_schema(schema: pl.Schema, name: str) -> None:
+    if len(schema) > MOST_COLUMNS:
+        raise UserError(f"{name} has {len(schema):,} columns, and at most {MOST_COLUMNS:,} are read: name fewer")
+    if any(_depth(dtype) > DEEPEST for dtype in schema.values()):
+        raise UserError(f"{name} is nested more than {DEEPEST} deep: a column holds one value a row")
+
+
+def _depth(dtype: pl.DataType) -> int:
+    inner: list[Any] = [field.dtype for field in dtype.fields] if isinstance(dtype, pl.Struct) else []
+    if isinstance(dtype, (pl.List, pl.Array)):
+        inner = [dtype.inner]
+    return 1 + max(map(_depth, inner), default=0)
 
 
 CONVERTERS: dict[str, Callable[[Path, str], Converted]] = {

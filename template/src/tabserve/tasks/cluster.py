@@ -1,11 +1,12 @@
 """The tasks of the cluster that kubectl is set up for."""
 
 import argparse
+import sys
 from pathlib import Path
 
 import yaml
 
-from tabserve.errors import UserError
+from tabserve.errors import UserError, say
 from tabserve.operations import check, programs
 from tabserve.operations import deploy as deploying
 from tabserve.operations.kubectl import check_reachable, in_namespace
@@ -46,7 +47,7 @@ def deploy(arguments: argparse.Namespace, project: Project) -> None:
     """`deploy`: check, apply and wait."""
     documents = deploying.release(name(arguments))
     if arguments.render:
-        print(yaml.safe_dump_all(documents, sort_keys=False), end="")
+        sys.stdout.write(yaml.safe_dump_all(documents, sort_keys=False))  # for a program: nothing is hidden
         return
     if not arguments.unchecked:
         _check(project)
@@ -79,4 +80,4 @@ def logs(arguments: argparse.Namespace, project: Project) -> None:
         raise UserError("there are no pods: `make deploy` starts them")
     for pod in pods:
         lines = programs.output("kubectl", *in_namespace(), "logs", pod, "--prefix", "--tail", "100")
-        print(lines or f"{pod} has no logs yet", flush=True)
+        say(lines or f"{pod} has no logs yet")

@@ -24,11 +24,11 @@ def infer_contract(data: str | None, target: str | None, task: Task | None, repl
         console.warn(remark)
     inferred = inferred_contract(path, target, task)
     current = None if replace else current_contract(replace)
-    if current:
+    unchanged = current is not None and contract_file.dump(current) == contract_file.dump(inferred)
+    if current and not unchanged:
         check_replaceable(current, inferred)
-    unchanged = current == inferred
     if not unchanged:
-        files.write_atomically({CONTRACT: contract_file.dump(inferred).encode()})
+        files.write_atomically({CONTRACT: contract_file.dump(inferred).encode()}, listed=False)
     console.show_contract(inferred, CONTRACT, "unchanged" if unchanged else "review it, edit it, commit it")
     return inferred
 
@@ -86,7 +86,7 @@ def check_replaceable(current: Contract, inferred: Contract) -> None:
     changes = contract_file.differences(current, inferred)
     console.show_differences(changes)
     again = "to replace it, add --write (make: WRITE=1)"
-    if current != inferred and edited:
+    if edited:
         raise UserError(f"{CONTRACT} was edited by hand and is left as it is; {again}")
     if changes:
         raise UserError(f"{CONTRACT} would change in {len(changes):,} places and is left as it is; {again}")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tabserve.errors import UserError
+from tabserve.errors import UserError, say
 from tabserve.operations import check, programs
 from tabserve.project import Project
 from tabserve.tasks.cluster import paths
@@ -48,7 +48,7 @@ def lint(arguments: argparse.Namespace, project: Project) -> None:
     try:
         failed += ["check-k8s"] if check.run(False, paths(project)) else []
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", error=True)
         failed.append("check-k8s")
     fail(failed)
 

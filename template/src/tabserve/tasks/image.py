@@ -6,7 +6,7 @@ import re
 import time
 
 from tabserve import settings
-from tabserve.errors import UserError
+from tabserve.errors import UserError, say
 from tabserve.operations import image as images
 from tabserve.operations import programs
 from tabserve.operations import size as sizes
@@ -23,7 +23,7 @@ def image(arguments: argparse.Namespace, project: Project) -> None:
     labels = ("--build-arg", f"VERSION={version}", "--build-arg", f"COMMIT={images.commit()}")
     tags = (option for tag in (built, f"{base}:{version}", f"{base}:latest") for option in ("--tag", tag))
     programs.call("docker", "build", *labels, *tags, ".")
-    print(f"ok  {built}")
+    say(f"ok  {built}")
 
 
 def jobs_image(arguments: argparse.Namespace, project: Project) -> None:
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace, project: Project) -> None:
             programs.output("docker", "rm", found)
         raise SystemExit(code)
     _wait_until_ready(project.name)
-    print(f"ok  http://127.0.0.1:{port}/docs")
+    say(f"ok  http://127.0.0.1:{port}/docs")
 
 
 def _wait_until_ready(container: str) -> None:

@@ -1,10 +1,9 @@
 """The model file that tasks need: is it there, is it up to date?"""
 
-import sys
 from pathlib import Path
 
 from tabserve.contract.model import Contract
-from tabserve.errors import UserError
+from tabserve.errors import UserError, say
 from tabserve.project import Project
 from tabserve.references import source
 from tabserve.settings import CONTRACT, ContractSettings, ModelSettings, load
@@ -20,7 +19,7 @@ def train_if_missing(project: Project, strict: bool = False) -> None:
     if not path.exists() and (CONTRACT.exists() or Path(load(ContractSettings).data).is_file()):
         from tabserve.tasks import train
 
-        print(f"there is no {path} yet: training one", flush=True)
+        say(f"there is no {path} yet: training one")
         train.write_model(project)
     elif path.exists():
         from tabserve.contract.file import mismatch
@@ -30,7 +29,7 @@ def train_if_missing(project: Project, strict: bool = False) -> None:
         if strict and (reason := mismatch(contract, path)):
             raise UserError(reason)
         if reason := outdated(project, path, contract):
-            print(f"warning: {reason}", file=sys.stderr, flush=True)
+            say(f"warning: {reason}", error=True)
 
 
 def outdated(project: Project, model: Path, contract: Contract) -> str | None:

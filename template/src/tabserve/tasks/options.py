@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tabserve.errors import suggestion
+from tabserve.errors import printable, suggestion
 
 Option = tuple[tuple[str, ...], dict[str, Any]]
 
@@ -62,6 +62,9 @@ GROUPS = {
         "clean": "remove caches and builds, but keep the model and the environment",
     },
 }
+FORCE = _option(
+    "--force", action="store_true", help="replace files that this project did not write, or that were changed"
+)
 IMAGE = _option("--image", metavar="NAME", help="registry/name:tag; default tag: from commit and model digest")
 OPTIONS: dict[str, tuple[Option, ...]] = {
     "contract": (
@@ -75,14 +78,18 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
     "train": (
         _option("--data", help="file or URL; default: from contract.yaml"),
         _option("--seed", type=int, help="default: [train] seed in config.toml"),
+        FORCE,
     ),
     "check-data": (
         _option("data", metavar="DATA", type=_file, help="the file or URL to check"),
         _option("--report", type=Path, help="default: [check] report in config.toml"),
+        FORCE,
     ),
     "predict": (
         _option("data", metavar="DATA", type=_file, help="the file or URL to score"),
         _option("out", metavar="OUT", type=lambda text: Path(_file(text)), help="the file to write, .csv or .parquet"),
+        _option("--raw-cells", action="store_true", help="do not mark texts that a spreadsheet would run as formulas"),
+        FORCE,
     ),
     "serve": (
         _option("--host", help="default: [serve] host in config.toml"),
@@ -116,7 +123,7 @@ class Parser(argparse.ArgumentParser):
             tasks = [task for tasks in GROUPS.values() for task in tasks]
             message = f"there is no task {unknown[1]!r}{suggestion(unknown[1], tasks)}"
         listed = "tasks and options" if self._subparsers else "options"
-        self.exit(2, f"error: {message}; `{self.prog} --help` lists the {listed}\n")
+        self.exit(2, printable(f"error: {message}; `{self.prog} --help` lists the {listed}") + "\n")
 
     def format_help(self) -> str:
         """The help; that of all tasks lists them at its end."""

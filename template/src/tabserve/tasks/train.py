@@ -5,7 +5,7 @@ import argparse
 from tabserve import console, settings
 from tabserve.contract import file as contract_file
 from tabserve.errors import UserError
-from tabserve.files import write_atomically
+from tabserve.files import check_ours, discard, write_atomically
 from tabserve.project import Project
 from tabserve.references import handed_over
 from tabserve.settings import CONTRACT
@@ -17,10 +17,10 @@ from tabserve.training import train as training
 
 def train(arguments: argparse.Namespace, project: Project) -> None:
     """`train`: learn, check, and write the model and its report."""
-    write_model(project, arguments.data, arguments.seed)
+    write_model(project, arguments.data, arguments.seed, arguments.force)
 
 
-def write_model(project: Project, data: str | None = None, seed: int | None = None) -> None:
+def write_model(project: Project, data: str | None = None, seed: int | None = None, force: bool = False) -> None:
     """Train, evaluate, and write the model and its report."""
     configured = settings.load(settings.TrainSettings, seed=seed)
     named = settings.load(settings.ModelSettings)
@@ -28,17 +28,19 @@ def write_model(project: Project, data: str | None = None, seed: int | None = No
     path = data or contract.data
     for remark in remarks(path):
         console.warn(remark)
+    reports = [configured.reports / name for name in ("metrics.json", "report.html")]
+    holdout = [configured.reports / "holdout.csv"] * configured.holdout
+    check_ours(named.model, *reports, *holdout, force=force)
     pipelines = handed_over(project.pipelines)
     if handed_over(project.features) != {}:
         raise UserError("pipeline.py: FEATURES must be {}: no feature can be derived yet")
     size, most = configured.test_size, configured.max_rows
     outcome = training.train(pipelines, contract, path, configured.seed, size, console.step, most, named.project)
     with console.step("draw the report"):
-        outputs = {
-            named.model: outcome.model,
-            configured.reports / "holdout.csv": report.holdout_csv(outcome, contract).encode(),
-            configured.reports / "metrics.json": report.metrics_json(outcome, contract).encode(),
-            configured.reports / "report.html": report.page(outcome, contract, configured.seed, named.title).encode(),
-        }
-    write_atomically(outputs)
-    console.show_outcome(outcome, contract, named.model, configured.reports / "report.html")
+        texts = [report.metrics_json(outcome, contract), report.page(outcome, contract, configured.seed, named.title)]
+        texts += [report.holdout_csv(outcome, contract) for _ in holdout]
+    encoded = map(str.encode, texts)
+    write_atomically({named.model: outcome.model, **dict(zip([*reports, *holdout], encoded, strict=True))}, force)
+    if not holdout:  # rows of an earlier training
+        discard(configured.reports / "holdout.csv")
+    console.show_outcome(outcome, contract, named.model, reports[1])

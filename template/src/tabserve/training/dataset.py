@@ -42,6 +42,7 @@ class Loaded:
     in_file: int  # the number of rows in the file
     drawn: int  # the number of rows read, a random sample of a larger file
     left_out: Mapping[str, int]  # the number of these that are not usable, by reason
+    examples: tuple[str, ...]  # the values in these reasons, for the terminal only: pages are published
 
 
 def load(contract: Contract, source: Source, most: int, seed: int) -> Loaded:
@@ -60,7 +61,8 @@ def load(contract: Contract, source: Source, most: int, seed: int) -> Loaded:
         )
     features, target = rows.select(list(contract.features)), _target(contract, rows[contract.target], source)
     table = Table(features, encode_table(contract, features), target, _keys(contract, raw.filter(usable)))
-    return Loaded(table, in_file, raw.height, left_out)
+    examples = tuple(f", as {value}" for _, value in typed.breaks.values())
+    return Loaded(table, in_file, raw.height, left_out, examples)
 
 
 def _left_out(typed: casting.Typed, target: pl.Series) -> dict[str, int]:

@@ -17,6 +17,7 @@ from sklearn.feature_selection import r_regression
 from tabserve.contract.encoding import layout
 from tabserve.contract.model import Contract, label_text, prediction_columns
 from tabserve.page import document, figure, table
+from tabserve.tables.cells import marked
 from tabserve.training.evaluate import better, classification_scores, main_score, regression_scores
 from tabserve.training.train import Outcome
 
@@ -53,7 +54,7 @@ def holdout_csv(outcome: Outcome, contract: Contract) -> str:
     else:
         labels = np.array([label_text(label) for label in contract.classes])
         added = [labels[outcome.held_out.target], labels[predicted], *outcome.pipeline.predict_proba(matrix).T]
-    return rows.with_columns([pl.Series(*column) for column in zip(names, added, strict=True)]).write_csv()
+    return marked(rows.with_columns([pl.Series(*column) for column in zip(names, added, strict=True)])).write_csv()
 
 
 def importances(outcome: Outcome, contract: Contract, seed: int) -> list[tuple[str, float]]:
@@ -186,7 +187,9 @@ def _facts(outcome: Outcome, contract: Contract, seed: int) -> str:
         facts["rows drawn at random"] = f"{outcome.loaded.drawn:,} of {outcome.loaded.in_file:,}"
     if contract.split:
         facts["held out"] = f"by {contract.split.by} of {contract.split.column}"
-    facts |= {f"rows {reason}": f"{count:,} left out" for reason, count in outcome.loaded.left_out.items()}
+    for reason, count in outcome.loaded.left_out.items():
+        bare = functools.reduce(lambda text, example: text.replace(example, ""), outcome.loaded.examples, reason)
+        facts[f"rows {bare}"] = f"{count:,} left out"
     facts |= {f"suspicious: {name}": why for name, why in outcome.suspects.items()}
     return table(("made from", ""), facts.items())
 
