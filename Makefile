@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help new test lint format docs clean
+.PHONY: help new test lint format soak docs clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -10,7 +10,7 @@ BIN := .venv/bin
 WINDOWS := $(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 --exclude operations/load.py
 
 # The shell gets these as environment variables and interprets nothing in them.
-$(foreach name,ANSWERS ARGS DEST LAYER,$(if $(value $(name)),\
+$(foreach name,ANSWERS ARGS DEST LAYER PROJECT DURATION,$(if $(value $(name)),\
   $(eval override $(name) := $$(value $(name)))$(eval export $(name))))
 
 help: ## show this list
@@ -37,6 +37,9 @@ format: .venv/.ready ## format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff format --no-cache template
+
+soak: .venv/.ready ## hostile traffic at a deployed project: PROJECT=../my-model [DURATION=600]
+	@$(BIN)/python -m tools.soak "$$PROJECT" "$${DURATION:-600}"
 
 docs: .venv/.ready ## write docs/options.md and the quoted output in the docs again
 	@$(BIN)/python tools/write_docs.py

@@ -21,6 +21,13 @@ def test_quotations_are_current() -> None:
         assert path.read_text(encoding="utf-8") == text, f"{path.name} is out of date: make docs"
 
 
+def test_the_threat_model_names_tests_that_exist() -> None:
+    named = re.findall(r"`(tests/[\w/.]+)::(\w+)`", (ROOT / "docs/security.md").read_text(encoding="utf-8"))
+    assert len(named) > 15
+    missing = [name for path, name in named if f"def {name}(" not in (ROOT / path).read_text(encoding="utf-8")]
+    assert missing == []
+
+
 def test_options_name_every_question_and_choice() -> None:
     text = write_docs.options(yaml.safe_load((ROOT / "copier.yml").read_text()))
     for name, question in questions().items():

@@ -45,6 +45,7 @@ ALWAYS = {
     "Makefile",
     "uv.txt",
     "README.md",
+    "SECURITY.md",
     "compose.override.yaml",
     "compose.yaml",
     "config.toml",

@@ -94,7 +94,10 @@ def test_args_with_an_open_quote_are_one_line(capsys: pytest.CaptureFixture[str]
 
 
 def test_no_recipe_expands_a_value() -> None:
-    for makefile, names in (("Makefile", "ANSWERS|ARGS|DEST|LAYER"), ("template/Makefile.jinja", "[A-Z]+")):
+    for makefile, names in (
+        ("Makefile", "ANSWERS|ARGS|DEST|LAYER|PROJECT|SECONDS"),
+        ("template/Makefile.jinja", "[A-Z]+"),
+    ):
         recipes = "".join(re.findall(r"^\t.*\n", (ROOT / makefile).read_text(encoding="utf-8"), re.MULTILINE))
         assert set(re.findall(rf"\$\(({names})\)", recipes)) <= {"RUN", "UV", "PYTHON", "BIN", "MAKEFILE_LIST"}
 
