@@ -23,7 +23,8 @@ DAY = dt.datetime(2020, 1, 1)
 def column(chance: random.Random) -> tuple[Column, list[Any]]:
     """A random column and a few values that it allows: few, so that many rows are alike."""
     kind, few = chance.choice(list(TYPES)), chance.choice([1, 2, 5, 1000])
-    missing, given = chance.random() < 0.3, {}
+    missing = chance.random() < 0.3
+    given: dict[str, Any] = {}
     if kind in ("integer", "number"):
         size = 10.0 ** chance.randint(-3, 6)
         values: list[Any] = [float(f"{chance.uniform(-1, 3) * size:.6g}") for _ in range(few)]
@@ -31,18 +32,20 @@ def column(chance: random.Random) -> tuple[Column, list[Any]]:
         given["range"] = (min(values), max(values)) if chance.random() < 0.8 else None
         given["na_values"] = (values[0],) if few > 1 and chance.random() < 0.2 and missing else ()
     elif kind == "category":
-        labels: list[Any] = chance.choice([list("abcde"), [1, 2, 30], [False, True], ["-", "x y"]])[: max(few, 1)]
+        kinds: list[list[Any]] = [list("abcde"), [1, 2, 30], [False, True], ["-", "x y"]]
+        labels = chance.choice(kinds)[:few]
         given |= {"categories": tuple(labels), "other": chance.random() < 0.3}
         values = list(map(label_text, labels))
     else:
         days = [DAY + dt.timedelta(days=chance.randint(0, 3000), minutes=chance.randint(0, 1439)) for _ in range(few)]
-        values = {
+        of_kind: dict[str, list[Any]] = {
             "boolean": [False, True][:few],
             "text": [f"words of customer {number}" for number in range(few)],
             "date": [day.date() for day in days],
             "datetime": days,
             "time": [day.time() for day in days],
-        }[kind]
+        }
+        values = of_kind[kind]
     return Column(role="feature", type=kind, missing=missing, **given), values + [None] * missing  # type: ignore[arg-type]
 
 

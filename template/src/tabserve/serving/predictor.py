@@ -77,7 +77,7 @@ class Predictor:
             del answers  # as above
 
     def read(self, body: bytes) -> list[schema.Row]:
-        """The rows of a body, validated; what is not as a valid body is, is trimmed first: it would take much memory."""
+        """The rows of a body, validated; an unusual one is trimmed first, as it could take much memory."""
         rows = self._read(body)
         schema.check_keys(body, rows)
         return rows

@@ -73,7 +73,7 @@ def _rounded(column: Column, median: float) -> Iterator[float]:
 
 def _frequent(column: Column, present: pl.Series) -> Iterator[Any]:
     counts = dict(present.value_counts(sort=True).iter_rows())
-    known = {label_text(label) for label in column.categories} or {True, False}
+    known: set[Any] = {label_text(label) for label in column.categories} or {True, False}
     labels = [label for label in counts if label in known] or [schema.any_value(column)]
     yield labels[0]
     yield from (label for label in labels[1:OPTIONS] if counts[label] > RARE)
