@@ -1,32 +1,14 @@
-"""Read YAML and TOML within bounds: a small file must not become a large or a deep document."""
+"""Read YAML within bounds: a small file must not become a large or a deep document."""
 
-import tomllib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-LARGEST = 2**24  # bytes of a file
+from tabserve.files import LARGEST
+
 DEEPEST = 50
 MOST_NODES = 250_000  # in YAML, where an alias counts as all that it stands for
-
-
-def text_of(path: Path) -> str:
-    """The text of a file in UTF-8; `ValueError` if it is too large, or not valid."""
-    with path.open("rb") as file:
-        content = file.read(LARGEST + 1)
-    if len(content) > LARGEST:
-        raise ValueError(f"it is larger than {LARGEST:,} bytes")
-    return content.decode().replace("\r\n", "\n")
-
-
-def toml(path: Path) -> dict[str, Any]:
-    """A TOML file; `ValueError` if it is not valid."""
-    try:
-        return tomllib.loads(text_of(path))
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
 
 
 def documents(content: str | bytes) -> Iterator[tuple[Any, yaml.Node]]:

@@ -1,4 +1,4 @@
-"""Files that are written: whole or not at all, and never over one that this project did not write."""
+"""Files: written whole or not at all, never over one that this project did not write; documents read within bounds."""
 
 import atexit
 import functools
@@ -7,9 +7,11 @@ import os
 import shutil
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from tabserve.errors import UserError
 
@@ -17,6 +19,7 @@ if sys.platform != "win32":
     import fcntl
 
 BLOCK = 2**22  # bytes that are copied at once
+LARGEST = 2**24  # bytes of a document
 OUTPUTS = ".outputs"  # a folder beside outputs: for each, a file with its digest and that of the version before
 SCRATCH = ".tabserve-"  # the beginning of names of folders in which files are made
 LOCK = "lock"
@@ -170,3 +173,20 @@ def start(path: Path, size: int) -> bytes:
     """The first bytes of a file."""
     with path.open("rb") as file:
         return file.read(size)
+
+
+def text_of(path: Path) -> str:
+    """The text of a file in UTF-8; `ValueError` if it is too large, or not valid."""
+    with path.open("rb") as file:
+        content = file.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise ValueError(f"it is larger than {LARGEST:,} bytes")
+    return content.decode().replace("\r\n", "\n")
+
+
+def toml(path: Path) -> dict[str, Any]:
+    """A TOML file; `ValueError` if it is not valid."""
+    try:
+        return tomllib.loads(text_of(path))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None

@@ -13,8 +13,8 @@ import pydantic
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, ValidatorFunctionWrapHandler, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from tabserve.documents import toml
 from tabserve.errors import UserError, suggestion
+from tabserve.files import toml
 
 CONFIG = Path("config.toml")
 CONTRACT = Path("contract.yaml")

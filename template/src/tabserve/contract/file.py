@@ -10,8 +10,9 @@ import yaml
 from pydantic_core import ErrorDetails
 
 from tabserve.contract.model import VERSION, Column, Contract, Split
-from tabserve.documents import documents, text_of
+from tabserve.documents import documents
 from tabserve.errors import UserError, without_credentials
+from tabserve.files import text_of
 from tabserve.settings import CONTRACT
 
 SEAL = "# As inferred, seal "

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from tabserve.documents import toml
 from tabserve.errors import UserError
+from tabserve.files import toml
 from tabserve.operations import programs
 from tabserve.operations.manifests import SERVER, items, read
 
