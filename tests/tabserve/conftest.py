@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 import pytest
@@ -144,7 +144,6 @@ def wait_until_ready(client: TestClient) -> None:
 
 
 def example(client: TestClient) -> dict[str, Any]:
-    """The row that OpenAPI shows as an example."""
-    body = client.get("/openapi.json").json()["paths"]["/predict"]["post"]["requestBody"]
-    row: dict[str, Any] = body["content"]["application/json"]["examples"]["one row"]["value"]
+    """A row that the model of a client accepts."""
+    row: dict[str, Any] = cast(Any, client.app).state.service.predictor.model.example
     return row

@@ -187,7 +187,7 @@ def test_integer_categories_may_have_others(tmp_path: Path) -> None:
 
 
 def test_files_are_written_together_or_not_at_all(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"old")
+    files.write_atomically({tmp_path / "a": b"old"})
     (tmp_path / "blocker").touch()
     with pytest.raises(UserError, match="cannot be written"):
         files.write_atomically({tmp_path / "a": b"new", tmp_path / "blocker/b": b"new"})
@@ -195,7 +195,7 @@ def test_files_are_written_together_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="folder cannot be written: it is not a regular file"):
         files.write_atomically({tmp_path / "a": b"new", tmp_path / "folder": b"new"})
     assert (tmp_path / "a").read_bytes() == b"old"
-    assert {path.name for path in tmp_path.iterdir()} == {"a", "blocker", "folder"}
+    assert {path.name for path in tmp_path.iterdir()} == {".outputs", "a", "blocker", "folder"}
     files.write_atomically({tmp_path / "a": b"new", tmp_path / "deep/b": b"new"})
     assert (tmp_path / "a").read_bytes() == (tmp_path / "deep/b").read_bytes() == b"new"
 

@@ -65,11 +65,11 @@ class Model:
         """Twelve hex digits, the digest of the graph and the contract."""
         return str(self.metadata["version"])
 
-    @cached_property
+    @property
     def example(self) -> Row:
         """A row that the API accepts, typical where training could make one."""
         values = {name: schema.any_value(column) for name, column in self.contract.features.items()}
-        return self.metadata["example"] or schema.json_row(self.contract, values)
+        return dict(self.metadata["example"] or schema.json_row(self.contract, values))
 
     @cached_property
     def shown(self) -> dict[str, Any]:

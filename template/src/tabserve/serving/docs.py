@@ -8,6 +8,8 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.responses import HTMLResponse, Response
 
+from tabserve.errors import printable
+
 # Addresses are relative: a proxy may add a prefix.
 PAGE = """<!doctype html>
 <html lang="en">
@@ -56,7 +58,8 @@ def add(app: FastAPI) -> None:
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
-        return HTMLResponse(PAGE.format(title=html.escape(app.title)), headers={"content-security-policy": POLICY})
+        title = html.escape(printable(app.title))
+        return HTMLResponse(PAGE.format(title=title), headers={"content-security-policy": POLICY})
 
     @app.get("/docs.js", include_in_schema=False)
     async def script() -> Response:
