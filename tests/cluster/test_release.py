@@ -6,8 +6,6 @@ import re
 import subprocess
 import time
 
-import pytest
-
 from tests.cluster.conftest import NAME, NAMESPACE, NODE_PORT, Deployed, changed, settled
 from tests.cluster.load import steady_load
 from tests.conftest import run
@@ -161,14 +159,41 @@ def test_an_api_key_in_a_secret_is_asked_for(deployed: Deployed) -> None:
     wait_until_ready(deployed.url)
 
 
+def test_a_pod_that_needs_a_key_never_serves_without(deployed: Deployed) -> None:
+    settled(deployed)
+    before = {pod["metadata"]["name"] for pod in deployed.pods()}
+    deployed.kubectl("create", "secret", "generic", NAME, "--from-literal=serve_api_kye=a-key-for-tests")
+    try:
+        deployed.kubectl("set", "env", f"deployment/{NAME}", "SERVE_REQUIRE_API_KEY=true")
+        deadline = time.monotonic() + 90
+        while "an API key is required" not in logs_of(deployed, but=before):
+            assert time.monotonic() < deadline
+            time.sleep(1)
+        assert get(f"{deployed.url}/readyz") == {"status": "ready"}, "the old pods serve"
+        assert before <= {pod["metadata"]["name"] for pod in deployed.pods()}
+        deployed.kubectl("delete", "secret", NAME)
+        deployed.kubectl("create", "secret", "generic", NAME, "--from-literal=serve_api_key=a-key-for-tests")
+        deployed.kubectl("rollout", "restart", f"deployment/{NAME}")
+        settled(deployed)
+        command = ("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"{deployed.url}/model")
+        assert run(*command, cwd=deployed.project) == "401"
+        assert run(*command, "-H", "X-API-Key: a-key-for-tests", cwd=deployed.project) == "200"
+    finally:
+        deployed.kubectl("delete", "secret", NAME, "--ignore-not-found")
+        deployed.kubectl("set", "env", f"deployment/{NAME}", "SERVE_REQUIRE_API_KEY-")
+        settled(deployed)
+    wait_until_ready(deployed.url)
+
+
+def logs_of(deployed: Deployed, but: set[str]) -> str:
+    """The logs of the server's pods, but for some."""
+    names = [pod["metadata"]["name"] for pod in deployed.pods() if pod["metadata"]["name"] not in but]
+    found = (["kubectl", "--namespace", NAMESPACE, "logs", name] for name in names)
+    return "".join(subprocess.run(command, capture_output=True, text=True).stdout for command in found)
+
+
 def test_status_shows_what_runs(deployed: Deployed) -> None:
     printed = task(deployed.project, "status")
     for thing in ("deployment.apps", "pod/", "service/", "horizontalpodautoscaler.autoscaling", "poddisruptionbudget"):
         assert f"{thing}" in printed
     assert get(f"{deployed.url}/readyz") == {"status": "ready"}
-
-
-@pytest.mark.parametrize("target", ["run", "image"])
-def test_image_is_one_variable_for_all_tasks(deployed: Deployed, target: str) -> None:
-    printed = run("make", "-n", target, "IMAGE=host:5000/team/other:7", cwd=deployed.project)
-    assert "'host:5000/team/other:7'" in printed
