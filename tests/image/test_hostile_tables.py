@@ -21,6 +21,6 @@ def results(project: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 def test_the_container_says_what_the_scored_file_says(results: dict[str, Driven], image: str, table: Hostile) -> None:
     result = results[table.name]
     assert result.code == 0, result.printed + result.errors
-    with served(image, "--volume", f"{result.folder / 'model'}:/app/model:ro") as url:
+    with served(image, "--env", "SERVE_PROJECT=", "--volume", f"{result.folder / 'model'}:/app/model:ro") as url:
         answer = post(f"{url}/predict", result.document("rows.json"))
     assert answer["predictions"] == result.document("predictions.json")
