@@ -93,7 +93,7 @@ def test_a_model_that_does_not_load(deployed: Deployed, tmp_path: Path) -> None:
     with changed(deployed.project / "k8s/deployment.yaml", deadline):
         printed = refused(deployed, f"IMAGE={image}")
     assert "runs, but does not become ready" in printed
-    assert "model/model.onnx is not a valid ONNX model" in printed
+    assert "model/model.onnx was changed after it was trained, or is damaged" in printed
     assert "Readiness probe failed" in printed
 
 

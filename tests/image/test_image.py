@@ -181,7 +181,7 @@ def test_without_a_model_it_lives_and_says_why_it_is_not_ready(without_model: st
 
 
 def test_a_truncated_model_leaves_it_alive_and_not_ready(image: str, truncated_model: Path) -> None:
-    reason = "model/model.onnx is not a valid ONNX model ("
+    reason = "model/model.onnx was changed after it was trained, or is damaged"
     check_never_ready(image, reason, "--volume", f"{truncated_model}:/app/model:ro")
 
 
