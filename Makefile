@@ -39,6 +39,7 @@ format: .venv/.ready ## format the code
 	@$(BIN)/ruff format --no-cache template
 
 soak: .venv/.ready ## hostile traffic at a deployed project: PROJECT=../my-model [DURATION=600]
+	@[ -f "$$PROJECT/k8s/service.yaml" ] || { echo 'error: name a deployed project: make soak PROJECT=../my-model' >&2; exit 1; }
 	@$(BIN)/python -m tools.soak "$$PROJECT" "$${DURATION:-600}"
 
 docs: .venv/.ready ## write docs/options.md and the quoted output in the docs again

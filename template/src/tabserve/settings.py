@@ -150,6 +150,8 @@ def load(kind: type[S], **overrides: Any) -> S:
         shown = "" if name.startswith("api_key") else f", not {first['input']!r}"
         variable = f"{section.upper()}_{name.upper()}"
         where = f"setting {name} ([{section}] {name} in {CONFIG}, or {variable} in the environment)"
+        if name.startswith("api_key"):
+            where = f"{variable} in the environment, or {SECRETS}/{variable.lower()}"
         if name in given:
             where = f"--{name.replace('_', '-')}"
         raise UserError(f"{where}: {first['msg'].removeprefix('Value error, ')}{shown}") from None

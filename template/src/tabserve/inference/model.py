@@ -73,16 +73,17 @@ class Model:
 
     @cached_property
     def shown(self) -> dict[str, Any]:
-        """The metadata, without ranges, categories and distributions of private columns."""
+        """The metadata, without what tells of private columns: ranges, categories, distributions, an example of one."""
         private = [name for name, column in self.contract.columns.items() if column.private]
         columns = self.metadata["contract"]["columns"]
         kept = {
             name: {key: columns[name][key] for key in ("role", "type", "missing") if key in columns[name]}
             for name in private
         }
+        example = None if any(self.contract.columns[name].categories for name in private) else self.metadata["example"]
         baselines = {name: each for name, each in self.metadata["baselines"].items() if name not in private}
         contract = self.metadata["contract"] | {"columns": columns | kept}
-        return {**self.metadata, "contract": contract, "baselines": baselines}
+        return {**self.metadata, "contract": contract, "baselines": baselines, "example": example}
 
     @cached_property
     def encode(self) -> Callable[[Sequence[Mapping[str, Any]]], Matrix]:
@@ -205,7 +206,7 @@ def load(path: Path, threads: int = 1, project: str = "") -> Model:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
     if content[-SEAL_BYTES:] != seal(memoryview(content)[:-SEAL_BYTES]):
         age = "was changed after it was trained, or is damaged or of an older version"
-        raise UserError(f"{path} {age}: train it again")
+        raise UserError(f"{path} {age}: train it again with `make train FORCE=1`")
     try:
         return _within(FIRST, lambda options: _loaded(content, path, threads, project, options))
     except TimeoutError:
@@ -251,7 +252,8 @@ def _loaded(content: bytes, path: Path, threads: int, project: str, options: onn
         raise UserError(f"{path} is an ONNX model of another origin: its metadata holds no contract")
     if project and (name := metadata.get("project", "")) != project:
         here = f"this is {project!r} ([serve] project in config.toml)"
-        raise UserError(f"{path} is a model of the project {name!r}, and {here}: train it here, or correct the name")
+        fix = "train it here with `make train FORCE=1`, or correct the name"
+        raise UserError(f"{path} is a model of the project {name!r}, and {here}: {fix}")
     model = Model(session, _contract(metadata["contract"], path), metadata)
     _check(model, path, options)
     return model

@@ -45,7 +45,7 @@ def trouble_of(deployment: Document, pods: Sequence[Document], events: Sequence[
     if not waiting:
         return Trouble("the release was not complete in time", "see `make status`", final=True)
     late = name(waiting[0])
-    fix = "the logs and the readiness probe's answer say why; fix it, then `make image push deploy`"
+    fix = "the logs above say why"
     said = _messages(events, late)[-SHOWN_EVENTS:]
     return Trouble(f"pod {late} runs, but does not become ready", fix, True, SERVER, late, said)
 

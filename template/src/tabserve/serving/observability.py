@@ -171,9 +171,9 @@ class Observer:
 
 
 def _level(entry: Entry) -> int:
-    if entry.status >= 500:
-        return logging.WARNING
-    return logging.DEBUG if entry.path in QUIET and entry.status < 400 else logging.INFO
+    if entry.path in QUIET and (entry.status < 400 or entry.status == 503):  # why it is not ready is logged once
+        return logging.DEBUG
+    return logging.WARNING if entry.status >= 500 else logging.INFO
 
 
 def access_line(entry: Entry) -> str:

@@ -91,7 +91,7 @@ def describe(document: dict[str, Any], model: Model | None, max_rows: int, is_fu
     row["properties"] |= {name: _types_only(row["properties"][name]) for name in hidden}
     schemas["Row"] = row if is_full else _types_only(row)
     body = operation["requestBody"] = _request_body(max_rows)
-    if is_full and (example := model.metadata["example"]):
+    if is_full and (example := model.shown["example"]):
         row["examples"] = [example]
         body["content"][JSON]["examples"] = {
             "one row": {"summary": "One row", "value": example},

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from tabserve.errors import HIDDEN, USER, UserError, replaced_parameters, without_credentials
+from tabserve.errors import HIDDEN, PARAMETER, USER, UserError, replaced_parameters, without_credentials
 from tabserve.settings import ContractSettings, load
 
 HOST = re.compile(r"[^/?#:]*")
@@ -45,7 +45,9 @@ def _user(address: str, found: re.Match[str]) -> str:
 def _of_host(host: str) -> tuple[str, str]:
     """User and password, from the environment before netrc."""
     if "DATA_USER" in os.environ or "DATA_PASSWORD" in os.environ:
-        return os.environ.get("DATA_USER", ""), os.environ.get("DATA_PASSWORD", "")
+        if absent := [name for name in ("DATA_USER", "DATA_PASSWORD") if name not in os.environ]:
+            raise UserError(f"{host} needs a user and a password: {absent[0]} is not set in the environment")
+        return os.environ["DATA_USER"], os.environ["DATA_PASSWORD"]
     path = Path(os.environ.get("NETRC") or Path.home() / ("_netrc" if os.name == "nt" else ".netrc"))
     try:
         user, _, password = netrc.netrc(path).authenticators(host) or ("", "", "")
@@ -59,15 +61,22 @@ def _of_host(host: str) -> tuple[str, str]:
 
 
 def missing(address: str, what: str) -> UserError:
-    """What to say where a store wants a user and a password."""
-    how = "add the host to ~/.netrc, or set DATA_USER and DATA_PASSWORD in the environment"
-    return UserError(f"{address} {what}: give the whole address with DATA=, {how}")
+    """What to say where a store wants credentials, or others."""
+    parameters = PARAMETER.finditer(without_credentials(address))
+    variables = [_variable(found[1]) for found in parameters if found[2] == HIDDEN]
+    how = f"set {' and '.join(variables or ['DATA_USER', 'DATA_PASSWORD'])} in the environment"
+    netrc = "" if variables else "add the host to ~/.netrc, or "
+    return UserError(f"{address} {what}: give the whole address with DATA=, {'or ' if variables else ''}{netrc}{how}")
+
+
+def _variable(name: str) -> str:
+    return f"DATA_{re.sub('[^A-Za-z0-9]+', '_', unquote(name)).upper()}"
 
 
 def _value(address: str, name: str, value: str) -> str:
     if value != HIDDEN:
         return value
-    variable = f"DATA_{re.sub('[^A-Za-z0-9]+', '_', unquote(name)).upper()}"
+    variable = _variable(name)
     if variable not in os.environ:
         raise UserError(
             f"{address} needs a value for {unquote(name)}: give the whole address with DATA=, or set {variable} in the "
