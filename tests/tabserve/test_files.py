@@ -89,6 +89,29 @@ def test_the_folder_of_a_process_that_runs_stays(tmp_path: Path) -> None:
     assert (tmp_path / "b").exists()
 
 
+def test_a_folder_that_is_not_ours_stays(tmp_path: Path) -> None:
+    notes = tmp_path / ".tabserve-notes/mine.txt"
+    notes.parent.mkdir()
+    notes.write_text("my notes")
+    write_atomically({tmp_path / "a": b"text"})
+    assert notes.read_text() == "my notes"
+
+
+def test_many_processes_write_into_one_folder(tmp_path: Path) -> None:
+    code = """if True:
+    import pathlib, sys, time
+    from tabserve.files import write_atomically
+    ends = time.monotonic() + 3
+    while time.monotonic() < ends:
+        write_atomically({pathlib.Path(sys.argv[1]): b"text"})
+    """
+    command = [sys.executable, "-c", code]
+    paths = os.environ | {"PYTHONPATH": str(SOURCE)}
+    running = [subprocess.Popen([*command, str(tmp_path / str(each))], env=paths) for each in range(4)]
+    assert [process.wait() for process in running] == [0] * 4
+    assert {path.name for path in tmp_path.iterdir()} == {".outputs", "0", "1", "2", "3"}
+
+
 def test_files_get_the_permissions_of_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:

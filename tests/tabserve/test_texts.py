@@ -37,14 +37,25 @@ HIDDEN = {
     "https://h/x?S%69G=1&api_key=2&accessToken=3#access_token=4": "https://h/x?S%69G=***&api_key=***&accessToken=***#access_token=***",
     "https://h/x?X-Amz-Credential=a&X-Goog-Date=b&AWSAccessKeyId=c": "https://h/x?X-Amz-Credential=***&X-Goog-Date=***&AWSAccessKeyId=***",
     "https://h/x?q=abcdefghij1234567890": "https://h/x?q=***",
-    "https://h/x?id=550e8400-e29b-41d4-a716-446655440000": "https://h/x?id=***",
+    "https://h/x?tok=1&sign=2&token=SEC;RETD&downloadtoken=3": "https://h/x?tok=***&sign=***&token=***&downloadtoken=***",
+    "https://h/x?a=1;token=2": "https://h/x?a=***",
+    "https://h/x?to=https%3A%2F%2Fu%3Apw%40h&url=http%3A%2F%2Fh%3Ftoken%3D1": "https://h/x?to=***&url=***",
+    "https://h/x?GoogleAccessId=1&tempauth=2&resourcekey=3&passwort=4&Policy=5": "https://h/x?GoogleAccessId=***&tempauth=***&resourcekey=***&passwort=***&Policy=***",
+    "http:/u:pw@h/x and //u:pw@h/x": "http:/***@h/x and //***@h/x",
+    "{'X-API-Key': 'abc', 'n': 1}": "{'X-API-Key': '***', 'n': 1}",
+    "Cookie: sid=abc; b=c": "Cookie: ***",
+    "[(b'authorization', b'Basic dXNlcjpwdw==')]": "[(b'authorization', b'***')]",
+    "Authorization: Bearer short1": "Authorization: ***",
     "401, message='Unauthorized', url='https://h/t.csv?jwt=se%2Bcret'": "401, message='Unauthorized', url='https://h/t.csv?jwt=***'",
-    "{'Authorization': 'Basic dXNlcjpwdw=='}": "{'Authorization': 'Basic ***'}",
+    "{'Authorization': 'Basic dXNlcjpwdw=='}": "{'Authorization': '***'}",
 }
 SHOWN = (
     "https://host.org:8080/npm/vega@2/x.csv",
     "https://host/npm/vega@2/x.csv?keyword=a&monkey=b&country=texas&file=customers_2024_01_31.csv",
     "abfs://container@account.dfs.core.windows.net/t.csv",
+    "https://h/uc?export=download&id=1a2B3c4D5e6F7g8H9i0JkLmNoPqRsTuVw",
+    "https://h/x?dataset_id=550e8400-e29b-41d4-a716-446655440000",
+    "the header X-API-Key does not hold the key",
     "mail a@b.org, key=1, bearer of news",
 )
 

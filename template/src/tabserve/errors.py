@@ -16,18 +16,24 @@ CONTROLS = re.compile(
 # A user and a password, up to the last @, as a password may hold / and #; host.org:8080/ is no user. Or a user alone,
 # often a token; before an account of Azure it is a container.
 USER = re.compile(
-    r"(?<=://)(?:(?!(?:[\w-]+\.[\w.-]+|localhost|\[[^]]*]):\d{1,5}(?:[/?#]|$))[^\s/?#:]*:(?:(?:(?!://)\S)*|(?:(?!://)[^'\"\n])*?)@"
+    r"(?:(?<=//)|(?<=:/)|(?<=:\\\\))(?!/)(?:(?!(?:[\w-]+\.[\w.-]+|localhost|\[[^]]*]):\d{1,5}(?:[/?#]|$))[^\s/?#:]*:(?:(?:(?!://)\S)*|(?:(?!://)[^'\"\n])*?)@"
     r"|(?<!abfs://)(?<!abfss://)(?<!wasb://)(?<!wasbs://)[^\s/?#:@]*@)"
 )
-PARAMETER = re.compile(r"(?<=[?&;#])([^\s=&;#?]+)=([^\s&;#'\"<>,)\]}]*)")
-HEADER = re.compile(r"(?i)(authorization['\"]?\s*[:=]\s*['\"]?(?:\w+\s+)?|\bbearer\s+)(?![*])[\w.~+/=%-]{8,}")
+PARAMETER = re.compile(r"(?<=[?&;#])([^\s=&;#?]+)=([^\s&#'\"<>]*)")
+HEADER = re.compile(
+    r"(?i)((?:authorization|x-[\w-]*(?:token|secret|password)|api-?key|cookie)"
+    r"['\"]?\s*+[:,=]\s*+(?>(?:b(?=['\"]))?['\"]?)(?!\*\*\*))[^\s'\"](?:[^'\"\n]*[^\s'\"])?"
+    r"|(\bbearer\s+)(?=[\w.~+/=%-]{8})[\w.~+/=%-]+"
+)
 WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 SECRET = re.compile(
     r"sig|signature|token|keys?|secret|pass(?:word|wd|phrase|code)?|pwd?|psw|auth|authorization|cred(?:ential)?s?|bearer"
-    r"|session|jwt|sas|hmac|otp|sid|cookie|ticket"
+    r"|session|jwt|sas|hmac|otp|sid|cookie|ticket|tok|tk|pin|sign|hash|policy|hdnts|hdnea|assertion|verifier|nonce"
+    r"|.*(?:token|secret|passw|kennwort|signature|credential|tempauth|accessid|keyid).*|(?!monkey|turkey|hockey|jockey).*key"
     r"|(?:api|access|secret|private|account|auth|app|client|o|id|refresh|session|security|sas|user|master|csrf|storage"
     r"|shared|subscription|license|service)+(?:keys?|token|secret|sig|pass(?:word|wd)?|pwd|code|id|auth|credential)"
 )
+IDENTIFIER = re.compile(r"(?i)(^|[^a-z])(g|file|doc|data|resource|sheet|dataset)?_?-?(id|file|dataset|resource)$")
 RANDOM_LENGTH, RANDOM_CHANGES = 20, 8  # characters, and changes between kinds of them, of a value that looks random
 
 
@@ -57,9 +63,8 @@ def _escaped(character: str) -> str:
 
 def without_credentials(text: str) -> str:
     """A text with `***` for the credentials in its addresses and headers."""
-    if "://" not in text and "=" not in text and "earer" not in text and "uthorization" not in text:
-        return text
-    return HEADER.sub(rf"\1{HIDDEN}", replaced_parameters(USER.sub(f"{HIDDEN}@", text), lambda name, value: HIDDEN))
+    addresses = replaced_parameters(USER.sub(f"{HIDDEN}@", text), lambda name, value: HIDDEN)
+    return HEADER.sub(lambda found: f"{found[1] or found[2]}{HIDDEN}", addresses)
 
 
 def replaced_parameters(text: str, replace: Callable[[str, str], str]) -> str:
@@ -67,7 +72,7 @@ def replaced_parameters(text: str, replace: Callable[[str, str], str]) -> str:
 
     def one(found: re.Match[str]) -> str:
         name, value = unquote(found[1]), unquote(found[2])
-        secret = found[2] and (value == HIDDEN or _is_secret(name) or _is_random(value))
+        secret = found[2] and (value == HIDDEN or _is_secret(name) or _is_random(name, value) or _nests(value))
         return f"{found[1]}={replace(name, found[2])}" if secret else found[0]
 
     return PARAMETER.sub(one, text)
@@ -79,8 +84,16 @@ def _is_secret(name: str) -> bool:
     return known or any(SECRET.fullmatch(word) for word in (*words, "".join(words)))
 
 
-def _is_random(value: str) -> bool:
-    """Whether letters and digits are mixed as nobody writes them."""
+def _nests(value: str) -> bool:
+    """Whether the value is an address, or further parameters, with credentials."""
+    inner = f"?{value}".replace(";", "&") if ";" in value else value
+    return len(value) > 2 and without_credentials(inner) != inner
+
+
+def _is_random(name: str, value: str) -> bool:
+    """Whether letters and digits are mixed as nobody writes them, unless it is what identifies a file."""
+    if IDENTIFIER.search(name):
+        return False
     plain = re.search(rf"[A-Za-z0-9]{{{RANDOM_LENGTH},}}", value) or re.fullmatch(
         rf"[\w+/=~-]{{{RANDOM_LENGTH},}}", value
     )

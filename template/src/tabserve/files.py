@@ -19,7 +19,7 @@ if sys.platform != "win32":
     import fcntl
 
 BLOCK = 2**22  # bytes that are copied at once
-LARGEST = 2**24  # bytes of a document
+LARGEST, LARGEST_TOML = 2**24, 2**20  # bytes of a document
 OUTPUTS = ".outputs"  # a folder beside outputs: for each, a file with its digest and that of the version before
 SCRATCH = ".tabserve-"  # the beginning of names of folders in which files are made
 LOCK = "lock"
@@ -137,8 +137,9 @@ def _scratch(parent: Path) -> Iterator[Path]:
             held.enter_context(_locked(folder))
         for left in parent.glob(f"{SCRATCH}*"):
             with suppress(OSError):
-                # A folder of somebody else may hold a link in place of the lock.
-                if left != folder and left.lstat().st_uid == folder.stat().st_uid:
+                # One without a lock is not ours, or is being made; somebody else's may hold a link in its place.
+                ours = (left / LOCK).is_file() and left.lstat().st_uid == folder.stat().st_uid
+                if left != folder and ours:
                     with _locked(left):
                         shutil.rmtree(left, ignore_errors=True)
         yield folder
@@ -147,11 +148,16 @@ def _scratch(parent: Path) -> Iterator[Path]:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Hold a folder; `OSError` where another process does. The lock of a process ends with it."""
+    lock, new = folder / LOCK, folder / f"new-{LOCK}"
     if sys.platform == "win32":
-        (folder / LOCK).unlink(missing_ok=True)  # fails while it is open
-    with (folder / LOCK).open("a") as file:
-        if sys.platform != "win32":
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock.unlink(missing_ok=True)  # fails while it is open
+        with lock.open("a"):
+            yield
+        return
+    with (lock if lock.exists() else new).open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with suppress(FileNotFoundError):
+            new.rename(lock)  # it is held before others see it
         yield
 
 
@@ -175,18 +181,18 @@ def start(path: Path, size: int) -> bytes:
         return file.read(size)
 
 
-def text_of(path: Path) -> str:
+def text_of(path: Path, largest: int = LARGEST) -> str:
     """The text of a file in UTF-8; `ValueError` if it is too large, or not valid."""
     with path.open("rb") as file:
-        content = file.read(LARGEST + 1)
-    if len(content) > LARGEST:
-        raise ValueError(f"it is larger than {LARGEST:,} bytes")
+        content = file.read(largest + 1)
+    if len(content) > largest:
+        raise ValueError(f"it is larger than {largest:,} bytes")
     return content.decode().replace("\r\n", "\n")
 
 
 def toml(path: Path) -> dict[str, Any]:
     """A TOML file; `ValueError` if it is not valid."""
     try:
-        return tomllib.loads(text_of(path))
+        return tomllib.loads(text_of(path, LARGEST_TOML))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None

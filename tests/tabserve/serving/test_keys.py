@@ -159,6 +159,8 @@ def test_a_private_column_tells_nothing_of_its_values(trained: Trained, tmp_path
             assert problem["loc"] == ["body", name]
             assert problem["msg"] == "Input is not a value that the contract allows"
         shown = client.get("/model").json()
+    assert shown["example"] is None
+    assert "examples" not in row
     for name in hidden:
         assert shown["contract"]["columns"][name].keys() <= {"role", "type", "missing"}
         assert name not in shown["baselines"]

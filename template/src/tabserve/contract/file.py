@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from tabserve.contract.model import VERSION, Column, Contract, Split
 from tabserve.documents import documents
-from tabserve.errors import UserError, without_credentials
+from tabserve.errors import UserError, one_line, without_credentials
 from tabserve.files import text_of
 from tabserve.settings import CONTRACT
 
@@ -31,7 +31,7 @@ HEAD = """\
 #   other       true: a value that is not listed counts as one further category; false: it is rejected
 #   format      how files write the values (the API takes plain numbers and ISO 8601): dates and times as for strftime,
 #               numbers as "1,234.5" or "1.234,5"
-#   private     true: the API shows neither range nor categories, in its documentation and in its errors
+#   private     true: the API shows neither range nor categories nor an example, in its pages and in its errors
 #   unit        what stands beside a number in files and is ignored, as kg or %
 #
 # The rows for evaluation are drawn at random, unless there is a line such as one of these:
@@ -159,8 +159,8 @@ def mismatch(contract: Contract, model: Path, path: Path = CONTRACT) -> str | No
         return None
     try:
         found = differences(contract, load(path))
-    except UserError as error:
-        found = [str(error)]
+    except Exception as error:  # the model's own contract is good, whatever this one holds
+        found = [one_line(error)]
     return f"{path} changed after {model} was trained ({found[0]}): run `make train`" if found else None
 
 

@@ -73,14 +73,14 @@ class Model:
 
     @cached_property
     def shown(self) -> dict[str, Any]:
-        """The metadata, without what tells of private columns: ranges, categories, distributions, an example of one."""
+        """The metadata, without what tells of private columns: ranges, categories, distributions, an example."""
         private = [name for name, column in self.contract.columns.items() if column.private]
         columns = self.metadata["contract"]["columns"]
         kept = {
             name: {key: columns[name][key] for key in ("role", "type", "missing") if key in columns[name]}
             for name in private
         }
-        example = None if any(self.contract.columns[name].categories for name in private) else self.metadata["example"]
+        example = None if private else self.metadata["example"]
         baselines = {name: each for name, each in self.metadata["baselines"].items() if name not in private}
         contract = self.metadata["contract"] | {"columns": columns | kept}
         return {**self.metadata, "contract": contract, "baselines": baselines, "example": example}

@@ -6,7 +6,9 @@ from tabserve.tables.parsing import NUMBER_PATTERNS
 
 # What begins a formula, also in letters of full width, and after blanks and quotes: also after our own mark.
 FORMULA = r"""^[\s'"]*[=+\-@\t\r＝＋－＠]"""
-NUMBER = "|".join((*NUMBER_PATTERNS.values(), r"^[+-]?(?:inf|nan)$"))
+NUMBER = "|".join(
+    (*NUMBER_PATTERNS.values(), r"^[+-]?(?:inf|nan)$", r"^[+-]\s?[$€£¥]?\s?[\d.,]+\s?(?:%|\p{L}{1,20})?$")
+)
 
 
 def marked(table: pl.DataFrame) -> pl.DataFrame:
