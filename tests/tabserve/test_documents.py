@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from tabserve.contract import file as contract_file
-from tabserve.documents import LARGEST, documents
+from tabserve.documents import documents
 from tabserve.errors import UserError
+from tabserve.files import LARGEST
 from tabserve.operations.manifests import read
 from tabserve.settings import TrainSettings, load
 

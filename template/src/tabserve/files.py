@@ -153,12 +153,12 @@ def _locked(folder: Path) -> Iterator[None]:
         lock.unlink(missing_ok=True)  # fails while it is open
         with lock.open("a"):
             yield
-        return
-    with (lock if lock.exists() else new).open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with suppress(FileNotFoundError):
-            new.rename(lock)  # it is held before others see it
-        yield
+    else:
+        with (lock if lock.exists() else new).open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(FileNotFoundError):
+                new.rename(lock)  # it is held before others see it
+            yield
 
 
 @functools.cache
