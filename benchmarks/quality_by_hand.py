@@ -40,8 +40,8 @@ def read(table: dict[str, Any]) -> Any:
     frame = pandas.read_csv(table["csv"]).drop(columns=[table["target"], *table["named"]])
     for name in frame.columns:
         if name in table["dates"]:
-            moments = pandas.to_datetime(frame[name])
-            frame[name] = (moments - moments.min()) / pandas.Timedelta(days=1)
+            times = pandas.to_datetime(frame[name])
+            frame[name] = (times - times.min()) / pandas.Timedelta(days=1)
         elif frame[name].dtype == object:
             category = frame[name].astype(str).where(frame[name].notna()).astype("category")
             few = len(category.cat.categories) <= MOST_CATEGORIES

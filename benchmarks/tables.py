@@ -51,7 +51,7 @@ def grown(project: Path, sizes: Sequence[tuple[int, int]], what: str) -> None:
             for name, *arguments in COMMANDS:
                 cost = measured(project, arguments, Path(folder))
                 size = f"{rows:>10,} {columns:>8,}   {name:<10}"
-                print(f"{size} {told(cost, before.get(name))}", flush=True)
+                print(f"{size} {described(cost, before.get(name))}", flush=True)
                 before[name] = cost
                 if math.isinf(cost[0]):
                     return
@@ -60,7 +60,7 @@ def grown(project: Path, sizes: Sequence[tuple[int, int]], what: str) -> None:
     print()
 
 
-def told(cost: Cost, before: Cost | None) -> str:
+def described(cost: Cost, before: Cost | None) -> str:
     """Seconds and megabytes, with how often those before they are."""
     times = [f"{now / then:>6.1f}" for now, then in zip(cost, before, strict=True)] if before else [f"{'':>6}"] * 2
     return f"{cost[0]:>8.1f} {times[0]} {cost[1]:>8.0f} {times[1]}"

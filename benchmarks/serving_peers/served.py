@@ -89,10 +89,10 @@ class FrameEncoder:
             codes = {label: code for code, label in enumerate(column.categories, start=1)}
             return [values.map(codes).fillna(len(codes) + 1).where(values.notna(), 0)]
         if column.type in ("date", "datetime"):
-            moments = pandas.to_datetime(values, utc=True, format="ISO8601").dt
-            days = (moments.tz_localize(None) - encode.EPOCH) / pandas.Timedelta(days=1)
-            parts = [days, moments.month, moments.dayofweek + 1]
-            return [*parts, moments.hour] if column.type == "datetime" else parts
+            times = pandas.to_datetime(values, utc=True, format="ISO8601").dt
+            days = (times.tz_localize(None) - encode.EPOCH) / pandas.Timedelta(days=1)
+            parts = [days, times.month, times.dayofweek + 1]
+            return [*parts, times.hour] if column.type == "datetime" else parts
         if column.type == "time":
             return [pandas.to_timedelta(values) / pandas.Timedelta(hours=1)]
         if column.type == "text":
@@ -126,8 +126,8 @@ def _date(value: Any) -> dt.date | None:
 def _datetime(value: Any) -> dt.datetime | None:
     if missing(value):
         return None
-    moment = dt.datetime.fromisoformat(value)
-    return moment.astimezone(dt.UTC).replace(tzinfo=None) if moment.tzinfo else moment
+    time = dt.datetime.fromisoformat(value)
+    return time.astimezone(dt.UTC).replace(tzinfo=None) if time.tzinfo else time
 
 
 def _time(value: Any) -> dt.time | None:

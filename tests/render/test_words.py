@@ -16,7 +16,7 @@ PHRASES = (
     *("trained and asked", "may have of", "what can be mended", r"\bmend\b", "belongs into", "cry wolf", '"asked for"'),
     *("may only ask for names", "Which port of the nodes", r"You do\b", r"\bis told to\b"),
     # What is wrong "is not a valid ...": "there is no model" is another thing, and stays.
-    r"(?<!there )\bis no (?!longer|such|more\b|good|one\b)",
+    r"(?<![Tt]here )\bis no (?!longer|such|more\b|good|one\b)",
 )
 IDENTIFIERS = r"\b(Desk|Visit|obstacle|Returns|goal|guess|Habits|refusals|told|_?moments?|packed|bars)\b\s*[=(:]"
 

@@ -13,8 +13,8 @@ CONTROLS = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u115f\u1160\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
     "\ufeff\uffa0\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]"
 )
-# A user and a password, up to the last @, as a password may hold / and #; host.org:8080/ is no user. Or a user alone,
-# often a token; before an account of Azure it is a container.
+# A user and a password, up to the last @, as a password may hold / and #; host.org:8080/ is not a user. Or a user
+# alone, often a token; before an account of Azure it is a container.
 USER = re.compile(
     r"(?:(?<=//)|(?<=:/)|(?<=:\\\\))(?!/)(?:(?!(?:[\w-]+\.[\w.-]+|localhost|\[[^]]*]):\d{1,5}(?:[/?#]|$))[^\s/?#:]*:(?:(?:(?!://)\S)*|(?:(?!://)[^'\"\n])*?)@"
     r"|(?<!abfs://)(?<!abfss://)(?<!wasb://)(?<!wasbs://)[^\s/?#:@]*@)"

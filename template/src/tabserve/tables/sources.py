@@ -151,8 +151,8 @@ def _first(error: BaseException) -> Exception:
     return error  # type: ignore[return-value]
 
 
-def _decompressed(path: Path, name: str, packed: int, depth: int = 0) -> Path:
-    """The file, or a decompressed copy; `packed` is the size of the file that holds all."""
+def _decompressed(path: Path, name: str, compressed_size: int, depth: int = 0) -> Path:
+    """The file, or a decompressed copy; `compressed_size` is the size of the file that holds all."""
     begin = start(path, 8)
     compression = next((name for magic, name in COMPRESSIONS.items() if begin.startswith(magic)), None)
     if compression is None:
@@ -165,22 +165,22 @@ def _decompressed(path: Path, name: str, packed: int, depth: int = 0) -> Path:
             _check_workbook(path, name)
             return path
         with _content(path, compression) as content, copy.open("wb") as out:
-            for block in _bounded([content], name, packed):
+            for block in _bounded([content], name, compressed_size):
                 out.write(block)
     except UserError:
         raise
     except Exception as error:  # each compression has its own errors
         raise UserError(f"{name} cannot be decompressed: {one_line(error)}") from None
-    return _decompressed(copy, name, packed, depth + 1)
+    return _decompressed(copy, name, compressed_size, depth + 1)
 
 
-def _bounded(contents: Iterable[IO[bytes]], name: str, packed: int) -> Iterator[bytes]:
+def _bounded(contents: Iterable[IO[bytes]], name: str, compressed_size: int) -> Iterator[bytes]:
     """The blocks of decompressed contents; `UserError` where they grow as only an attack does."""
     size = 0
     for content in contents:
         while block := content.read(BLOCK):
             size += len(block)
-            if size > max(UNPACKED_BYTES, MOST_TIMES * packed):
+            if size > max(UNPACKED_BYTES, MOST_TIMES * compressed_size):
                 raise UserError(
                     f"{name} grows more than {MOST_TIMES} times when decompressed: if you trust it, decompress it first"
                 )

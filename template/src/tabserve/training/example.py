@@ -1,4 +1,4 @@
-"""An example request of typical values, made so that it is no row of the table."""
+"""An example request of typical values, made so that it is not a row of the table."""
 
 import datetime as dt
 import itertools
