@@ -197,7 +197,6 @@ def test_a_pod_that_never_becomes_ready_is_final_trouble_after_the_deadline() ->
     assert found is not None
     assert found.what == "pod new runs, but does not become ready"
     assert "logs" in found.fix
-    assert "`make image push deploy`" in found.fix
     assert (found.pod, found.events, found.final) == ("new", ("Readiness probe failed: 503",), True)
 
 
