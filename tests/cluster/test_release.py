@@ -143,15 +143,20 @@ def test_every_file_can_be_applied_by_itself(deployed: Deployed) -> None:
     settled(deployed)
 
 
+def check_key(deployed: Deployed) -> None:
+    """The pods that are there in the end answer only who has the key."""
+    settled(deployed)
+    command = ("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"{deployed.url}/model")
+    assert run(*command, cwd=deployed.project) == "401"
+    assert run(*command, "-H", "X-API-Key: a-key-for-tests", cwd=deployed.project) == "200"
+
+
 def test_an_api_key_in_a_secret_is_asked_for(deployed: Deployed) -> None:
     settled(deployed)
     deployed.kubectl("create", "secret", "generic", NAME, "--from-literal=serve_api_key=a-key-for-tests")
     try:
         deployed.kubectl("rollout", "restart", f"deployment/{NAME}")
-        settled(deployed)
-        command = ("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"{deployed.url}/model")
-        assert run(*command, cwd=deployed.project) == "401"
-        assert run(*command, "-H", "X-API-Key: a-key-for-tests", cwd=deployed.project) == "200"
+        check_key(deployed)
     finally:
         deployed.kubectl("delete", "secret", NAME)
         deployed.kubectl("rollout", "restart", f"deployment/{NAME}")
@@ -174,10 +179,7 @@ def test_a_pod_that_needs_a_key_never_serves_without(deployed: Deployed) -> None
         deployed.kubectl("delete", "secret", NAME)
         deployed.kubectl("create", "secret", "generic", NAME, "--from-literal=serve_api_key=a-key-for-tests")
         deployed.kubectl("rollout", "restart", f"deployment/{NAME}")
-        settled(deployed)
-        command = ("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"{deployed.url}/model")
-        assert run(*command, cwd=deployed.project) == "401"
-        assert run(*command, "-H", "X-API-Key: a-key-for-tests", cwd=deployed.project) == "200"
+        check_key(deployed)
     finally:
         deployed.kubectl("delete", "secret", NAME, "--ignore-not-found")
         deployed.kubectl("set", "env", f"deployment/{NAME}", "SERVE_REQUIRE_API_KEY-")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tabserve import page
-from tests.tabserve.serving.test_docs import BROWSER_TEST, browsed
+from tests.tabserve.serving.test_docs import browsed
 
 
 def drawn(axes: Any) -> None:
@@ -21,7 +21,6 @@ def test_a_page_has_a_policy_that_runs_no_script() -> None:
     assert "<script" not in made
 
 
-@BROWSER_TEST
 def test_a_browser_shows_a_page_and_complains_only_of_scripts(tmp_path: Path) -> None:
     path = tmp_path / "page.html"
     path.write_text(page.document("A page", "a note", [page.figure(drawn)]), encoding="utf-8")

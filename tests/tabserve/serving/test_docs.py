@@ -13,12 +13,12 @@ from pydantic import SecretStr
 from tabserve.serving import docs
 from tabserve.serving.app import model_app
 from tabserve.settings import ServeSettings
+from tests.conftest import missing
 from tests.tabserve.conftest import SOURCE, Trained
 from tests.tabserve.serving.running import PREDICT, Served, running
 from tests.tabserve.serving.test_api import ONE_MODEL
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or ""
-BROWSER_TEST = pytest.mark.skipif(not BROWSER, reason="it needs chromium")
 PLACES = ["/", "/docs", "/docs/", "/docs.js", "/openapi.json", "/livez", "/livez/", "/readyz", "/metrics", "/model"]
 PLACES += ["/model/", "/redoc", "//evil.example", "//evil.example/..", "/%2f%2fevil.example", "/static-offline-docs"]
 PLACES += ["/static-offline-docs/", "/static-offline-docs/favicon.png", "/static-offline-docs/..%2f", "/nothing"]
@@ -73,13 +73,14 @@ def test_pages_are_made_in_one_place() -> None:
 
 def browsed(address: str, folder: Path) -> tuple[str, list[str]]:
     """A page as a browser shows it, and the lines on its console."""
+    if not BROWSER:
+        missing("chromium", "there is no chromium on the PATH")
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
     command += [f"--user-data-dir={folder}", "--virtual-time-budget=20000", "--dump-dom", address]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=True)
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
-@BROWSER_TEST
 @ONE_MODEL
 def test_a_browser_shows_the_page_and_complains_of_nothing(
     served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -99,7 +100,6 @@ setTimeout(() => ui.authActions.authorize({APIKeyHeader: value}), 3000);
 """
 
 
-@BROWSER_TEST
 @ONE_MODEL
 @pytest.mark.parametrize("script", ["", AUTHORIZES], ids=["without the key", "with the key"])
 def test_the_page_shows_the_example_to_who_has_the_key(trained: Trained, tmp_path: Path, script: str) -> None:
