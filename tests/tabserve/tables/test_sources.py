@@ -9,6 +9,9 @@ import io
 import json
 import lzma
 import os
+import re
+import subprocess
+import sys
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -23,6 +26,7 @@ import xlsxwriter
 
 from tabserve.errors import UserError
 from tabserve.tables import reader, sources
+from tests.tabserve.conftest import SOURCE
 
 HEAD = "name,größe\n"
 CSV = HEAD + "".join(f"Zoë {number},{number}\n" for number in range(50))
@@ -281,8 +285,85 @@ def test_a_workbook_with_one_cell_far_from_all_others(tmp_path: Path, cell: str)
     for place in ("A1", "B1", "A2", "B2", cell):
         sheet.write(place, "x")
     book.close()
-    with pytest.raises(UserError, match="has cells far from all others"):
+    with pytest.raises(UserError, match=r"has cells far from all others|takes too much memory or time"):
         reader.names(tmp_path / "far.xlsx")
+
+
+def _workbook(path: Path) -> None:
+    """A short text of many cells, then a long one in its place: a workbook lists each text once."""
+    book = xlsxwriter.Workbook(path)
+    sheet = book.add_worksheet()
+    sheet.write_column(0, 0, ["name", *["text"] * 20_000])
+    book.close()
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content.replace(b"<t>text</t>", b"<t>" + b"x" * 300_000 + b"</t>"))
+
+
+def _open_document(path: Path) -> None:
+    cell = '<table:table-cell office:value-type="string"{}><text:p>x</text:p></table:table-cell>'
+    row = "<table:table-row {}>" + cell.format(' table:number-columns-repeated="1000"') + "</table:table-row>"
+    spaces = " ".join(
+        f'xmlns:{space}="urn:oasis:names:tc:opendocument:xmlns:{space}:1.0"' for space in ("office", "text", "table")
+    )
+    repeated = row.format('table:number-rows-repeated="900000"')
+    sheet = f'<table:table table:name="a">{row.format("")}{repeated}</table:table>'
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+        archive.writestr("META-INF/manifest.xml", "<manifest/>")
+        archive.writestr(
+            "content.xml",
+            f"<office:document-content {spaces}><office:body><office:spreadsheet>{sheet}</office:spreadsheet>"
+            "</office:body></office:document-content>",
+        )
+
+
+def _repeated(value: object, times: int) -> pl.DataFrame:
+    return pl.DataFrame({"a": [value]}).select(pl.col("a").repeat_by(times).explode())
+
+
+WIDE = ",".join(map("c{}".format, range(3_000))) + "\n"
+EXPANDING: dict[str, Callable[[Path], object]] = {
+    "texts.xlsx": _workbook,
+    "cells.ods": _open_document,
+    "texts.parquet": lambda path: _repeated("x" * 30_000, 5_000).write_parquet(path),
+    "bytes.parquet": lambda path: _repeated(b"x" * 30_000, 5_000).write_parquet(path),
+    "lists.parquet": lambda path: pl.DataFrame({"a": [[1.0] * 100_000] * 200}).write_parquet(path),
+    "rows.parquet": lambda path: _repeated(1, 20_000_000).write_parquet(path),
+    "short.csv": lambda path: path.write_text(WIDE + ("1" + "," * 2_999 + "\n") * 300 + "1\n" * 100_000),
+    "short.jsonl": lambda path: path.write_text(
+        json.dumps(dict.fromkeys(WIDE.split(","), 1)) + "\n" + "{}\n" * 100_000
+    ),
+}
+SAMPLE = """
+import sys
+from tabserve.errors import UserError
+from tabserve.tables import reader
+try:
+    reader.sample(sys.argv[1], 100_000)
+except UserError as error:
+    print(error)
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds the memory of a process")
+@pytest.mark.parametrize("name", EXPANDING)
+def test_a_small_file_that_takes_much_memory_gets_one_line(name: str, tmp_path: Path) -> None:
+    EXPANDING[name](tmp_path / name)
+    command = [sys.executable, "-c", SAMPLE, str(tmp_path / name)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(SOURCE)})
+    message, kilobytes = done.stdout.splitlines()
+    assert re.search("takes more than|takes too much|cannot be read as Excel", message)
+    assert int(kilobytes) < 300_000
+
+
+def test_what_repeats_is_read(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"a": ["a text of some length"] * 300_000, "b": [[1, 2]] * 300_000, "c": range(300_000)})
+    frame.write_parquet(tmp_path / "t.parquet")
+    assert pl.concat(reader.batches(tmp_path / "t.parquet")).equals(frame)
 
 
 def test_a_table_is_the_same_file_under_each_of_its_names(tmp_path: Path) -> None:

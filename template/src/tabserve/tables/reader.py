@@ -21,6 +21,8 @@ from tabserve.tables.sources import ENDINGS, Kind, Plain, Source, plain
 
 BATCH_ROWS = 50_000
 BATCH_BYTES = 8 * 2**20
+CELL_BYTES = 16  # of a text in memory
+FIRST_ROWS, FASTER = 16, 16  # rows of the first batch of Parquet, and how many times more the next one may have
 RECORD_BYTES = 64 * 2**20
 _ROW, _TAG = "\0row", "\0tag"
 
@@ -120,12 +122,16 @@ def batches(source: Source, columns: Sequence[str] = ()) -> Iterator[pl.DataFram
         raise UserError(f"{os.fspath(source)} has no column {shown(missing)}{near}; it has {shown(present)}")
     wanted = list(columns) or present
     with readable(source) as table:
-        if table.kind == "CSV":
-            yield from (batch.select(wanted) for batch in _csv_batches(table.path))
-            return
-        rows = lazy.select(pl.len()).collect().item()
-        for start in range(0, max(rows, 1), BATCH_ROWS):
-            yield lazy.select(wanted).slice(start, BATCH_ROWS).collect()
+        is_csv, taken = table.kind == "CSV", 0
+        for batch in _csv_batches(table, wanted) if is_csv else _parquet_batches(lazy.select(wanted)):
+            taken += int(batch.estimated_size())
+            _check_size(taken, table)
+            yield batch
+
+
+def _check_size(taken: int, table: Plain) -> None:
+    if taken > table.most:
+        raise UserError(f"it takes more than {table.most:,} bytes of memory, many times the size of the file")
 
 
 def shown(names: Sequence[str], most: int = 30) -> str:
@@ -134,12 +140,24 @@ def shown(names: Sequence[str], most: int = 30) -> str:
     return ", ".join(map(repr, names[:most])) + more
 
 
-def _csv_batches(path: Path) -> Iterator[pl.DataFrame]:
-    written = dialect(path)
+def _parquet_batches(lazy: pl.LazyFrame) -> Iterator[pl.DataFrame]:
+    """Few rows first, then as many as fit; dictionaries and repeated values may expand to any size."""
+    start, size, rows = 0, FIRST_ROWS, lazy.select(pl.len()).collect().item()
+    while start < max(rows, 1):
+        batch = lazy.slice(start, size).collect()
+        yield batch
+        start += size
+        fit = size * BATCH_BYTES // max(int(batch.estimated_size()), 1)
+        size = max(1, min(fit, FASTER * size, BATCH_ROWS))
+
+
+def _csv_batches(table: Plain, wanted: Sequence[str]) -> Iterator[pl.DataFrame]:
+    written = dialect(table.path)
     # Each block gets a header, as its first record may be shorter than others.
     header = written.separator.join(map(str, range(len(written.names)))).encode() + b"\n"
-    with path.open("rb") as file:
+    with table.path.open("rb") as file:
         for number, block in enumerate(whole_records(file, BATCH_BYTES)):
+            _check_size(CELL_BYTES * block.count(b"\n") * len(written.names), table)  # records may lack cells
             batch = pl.read_csv(
                 header + block if number else block,
                 separator=written.separator,
@@ -147,7 +165,7 @@ def _csv_batches(path: Path) -> Iterator[pl.DataFrame]:
                 new_columns=written.names,
                 infer_schema=False,
             )
-            yield unmarked(batch)
+            yield unmarked(batch.select(wanted))
 
 
 def whole_records(file: BinaryIO, size: int) -> Iterator[bytes]:
