@@ -29,6 +29,7 @@ def isolated(tmp_path_factory: pytest.TempPathFactory) -> None:
     settings = tmp_path_factory.mktemp("settings") / "settings.yml"
     settings.write_text("{}")
     os.environ["COPIER_SETTINGS_PATH"] = str(settings)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each process would compile all that it imports
     for name in ("VIRTUAL_ENV", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "DEST", "ANSWERS", "LAYER"):
         os.environ.pop(name, None)  # what `make test` hands to its children would reach the projects' make
 

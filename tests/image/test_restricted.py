@@ -83,5 +83,5 @@ def test_a_key_that_is_too_short_is_refused_and_not_shown(image: str, tmp_path: 
     secret.chmod(0o444)
     done = separate_streams("run", "--rm", "--volume", f"{secret}:/run/secrets/serve_api_key:ro", image)
     assert done.returncode == 1
-    assert "setting api_key" in done.stderr
+    assert "SERVE_API_KEY" in done.stderr
     assert "pencil" not in done.stderr

@@ -63,6 +63,11 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def environment(package: Path) -> dict[str, str]:
     """The environment of a process that finds both packages."""
+    return variables(package)
+
+
+def variables(package: Path) -> dict[str, str]:
+    """As the fixture `environment`."""
     return os.environ | {"PYTHONPATH": f"{SOURCE}{os.pathsep}{package}", "COLUMNS": "200", "NO_COLOR": "1"}
 
 
