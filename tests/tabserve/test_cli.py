@@ -92,7 +92,7 @@ def test_train_infers_the_contract_and_writes_everything(cli: Run, folder: Path)
     assert "always the majority class" in out
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     reports = {"reports/holdout.csv", "reports/metrics.json", "reports/report.html"}
-    lists = {f"{Path(name).parent}/.outputs/{Path(name).name}" for name in (*reports, "model/model.onnx")}
+    lists = {f"{Path(name).parent}/.tabserve/{Path(name).name}" for name in (*reports, "model/model.onnx")}
     assert files == {"config.toml", "contract.yaml", "model/model.onnx", *reports, *lists}
     outputs = [*sorted(reports), "model/model.onnx"]
     first = [(folder / name).read_bytes() for name in outputs]
@@ -118,12 +118,12 @@ def test_predict(cli: Run, trained_folder: Path, csv_file: Path) -> None:
 
 def test_no_task_writes_over_a_file_of_others(cli: Run, trained_folder: Path, csv_file: Path) -> None:
     folder = trained_folder
-    for name in ("contract.yaml", "pipeline.py"):
+    for name in ("contract.yaml", "model/model.onnx", "pipeline.py"):
         path = folder / name
         before = path.read_bytes() if path.exists() else b"mine"
         path.write_bytes(before)
         _, err = cli(folder, "check-data", str(csv_file), "--report", name, code=1)
-        assert f"{name} was not written by this project" in err
+        assert f"{name} was not written by `{NAME} check-data`" in err
         assert path.read_bytes() == before
     cli(folder, "check-data", str(csv_file), "--report", "pipeline.py", "--force")
     (folder / "model/model.onnx").write_bytes(b"mine")

@@ -9,64 +9,94 @@ from pathlib import Path
 import pytest
 
 from tabserve.errors import UserError
-from tabserve.files import discard, outputs, write_atomically
+from tabserve.outputs import discard, outputs, write_atomically
 from tests.tabserve.conftest import SOURCE
+
+WRITER = "x train"
 
 
 def test_all_files_are_written_or_none(tmp_path: Path) -> None:
     files = [tmp_path / name for name in "ab"]
-    write_atomically({files[0]: b"before"})
+    write_atomically({files[0]: b"before"}, WRITER)
     files[0].chmod(0o640)
     files[1].mkdir()
     with pytest.raises(UserError, match="b cannot be written: "):
-        write_atomically(dict.fromkeys(files, b"after"))
+        write_atomically(dict.fromkeys(files, b"after"), WRITER)
     assert files[0].read_text() == "before"
     files[1].rmdir()
     files[1].symlink_to("a")
-    write_atomically({files[1]: b"after"})
+    write_atomically({files[1]: b"after"}, WRITER)
     assert files[1].is_symlink()
     assert files[0].read_text() == "after"
     assert files[0].stat().st_mode & 0o777 == 0o640
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".outputs", "a", "b"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".tabserve", "a", "b"]
 
 
 def test_only_a_regular_file_is_replaced(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with pytest.raises(UserError, match="pipe cannot be written: it is not a regular file"):
-        write_atomically({pipe: b"text"})
+        write_atomically({pipe: b"text"}, WRITER)
     assert pipe.is_fifo()
 
 
 def test_a_file_that_was_changed_is_replaced_only_by_force(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     for text in (b"one", b"two", b"two"):
-        write_atomically({path: text})
+        write_atomically({path: text}, WRITER)
     path.write_bytes(b"mine")
-    discard(path)
+    discard(path, WRITER)
     with pytest.raises(UserError, match="was changed since"):
-        write_atomically({path: b"three"})
+        write_atomically({path: b"three"}, WRITER)
     assert path.read_bytes() == b"mine"
-    write_atomically({path: b"three"}, force=True)
-    write_atomically({path: b"four"})
-    discard(path)
+    write_atomically({path: b"three"}, WRITER, force=True)
+    write_atomically({path: b"four"}, WRITER)
+    discard(path, WRITER)
     assert not path.exists()
 
 
 def test_an_edited_file_that_a_task_writes_is_not_listed_as_an_output(tmp_path: Path) -> None:
     path = tmp_path / "contract.yaml"
-    write_atomically({path: b"contract"}, listed=False)
-    with pytest.raises(UserError, match="not written by this project"):
-        write_atomically({path: b"report"})
+    write_atomically({path: b"contract"}, writer="")
+    with pytest.raises(UserError, match="not written by"):
+        write_atomically({path: b"report"}, WRITER)
+
+
+@pytest.mark.parametrize("other", ["y train", "x predict", ""])
+def test_an_output_of_another_project_or_task_is_not_replaced(tmp_path: Path, other: str) -> None:
+    path = tmp_path / "out.csv"
+    write_atomically({path: b"theirs"}, other)
+    discard(path, WRITER)
+    with pytest.raises(UserError, match="was not written by `x train`"):
+        write_atomically({path: b"ours"}, WRITER)
+    assert path.read_bytes() == b"theirs"
+    write_atomically({path: b"ours"}, WRITER, force=True)
+    write_atomically({path: b"again"}, WRITER)
+    with pytest.raises(UserError, match="not written by"):
+        write_atomically({path: b"theirs"}, "y train")
+
+
+def test_a_list_behind_a_link_is_neither_believed_nor_written(tmp_path: Path) -> None:
+    write_atomically({tmp_path / "theirs/a": b"text"}, WRITER)
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "ours/a").write_bytes(b"text")
+    (tmp_path / "ours/.tabserve").symlink_to("../theirs/.tabserve")
+    before = (tmp_path / "theirs/.tabserve/a").read_bytes()
+    with pytest.raises(UserError, match="was not written by"):
+        write_atomically({tmp_path / "ours/a": b"new"}, WRITER)
+    with pytest.raises(UserError, match=r"\.tabserve is a link"):
+        write_atomically({tmp_path / "ours/a": b"new"}, WRITER, force=True)
+    assert (tmp_path / "theirs/.tabserve/a").read_bytes() == before
+    assert (tmp_path / "ours/a").read_bytes() == b"text"
 
 
 def test_a_process_that_is_killed_leaves_no_half_of_a_file_and_nothing_for_long(tmp_path: Path) -> None:
     path, temporary = tmp_path / "out.csv", tmp_path / "temporary"
     temporary.mkdir()
-    write_atomically({path: b"before"})
+    write_atomically({path: b"before"}, WRITER)
     program = (
-        "import os, sys, pathlib; from tabserve.files import outputs, temporary\n"
-        "with outputs(pathlib.Path(sys.argv[1])) as (new,):\n"
+        "import os, sys, pathlib; from tabserve.files import temporary; from tabserve.outputs import outputs\n"
+        "with outputs(pathlib.Path(sys.argv[1]), writer='x train') as (new,):\n"
         "    new.write_bytes(b'half'); temporary('.csv'); os.kill(os.getpid(), 9)"
     )
     environment = os.environ | {"PYTHONPATH": str(SOURCE), "TMPDIR": str(temporary)}
@@ -77,12 +107,12 @@ def test_a_process_that_is_killed_leaves_no_half_of_a_file_and_nothing_for_long(
     again = program.replace("os.kill(os.getpid(), 9)", "new.write_bytes(b'whole')")
     subprocess.run([sys.executable, "-c", again, str(path)], env=environment, check=True)
     assert path.read_bytes() == b"whole"
-    assert sorted(each.name for each in tmp_path.iterdir()) == [".outputs", "out.csv", "temporary"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == [".tabserve", "out.csv", "temporary"]
     assert not list(temporary.iterdir())
 
 
 def test_the_folder_of_a_process_that_runs_stays(tmp_path: Path) -> None:
-    with outputs(tmp_path / "a") as (first,), outputs(tmp_path / "b") as (second,):
+    with outputs(tmp_path / "a", writer=WRITER) as (first,), outputs(tmp_path / "b", writer=WRITER) as (second,):
         for path in (first, second):
             path.write_bytes(b"text")
     assert (tmp_path / "a").exists()
@@ -93,29 +123,29 @@ def test_a_folder_that_is_not_ours_stays(tmp_path: Path) -> None:
     notes = tmp_path / ".tabserve-notes/mine.txt"
     notes.parent.mkdir()
     notes.write_text("my notes")
-    write_atomically({tmp_path / "a": b"text"})
+    write_atomically({tmp_path / "a": b"text"}, WRITER)
     assert notes.read_text() == "my notes"
 
 
 def test_many_processes_write_into_one_folder(tmp_path: Path) -> None:
     code = """if True:
     import pathlib, sys, time
-    from tabserve.files import write_atomically
+    from tabserve.outputs import write_atomically
     ends = time.monotonic() + 3
     while time.monotonic() < ends:
-        write_atomically({pathlib.Path(sys.argv[1]): b"text"})
+        write_atomically({pathlib.Path(sys.argv[1]): b"text"}, "x train")
     """
     command = [sys.executable, "-c", code]
     paths = os.environ | {"PYTHONPATH": str(SOURCE)}
     running = [subprocess.Popen([*command, str(tmp_path / str(each))], env=paths) for each in range(4)]
     assert [process.wait() for process in running] == [0] * 4
-    assert {path.name for path in tmp_path.iterdir()} == {".outputs", "0", "1", "2", "3"}
+    assert {path.name for path in tmp_path.iterdir()} == {".tabserve", "0", "1", "2", "3"}
 
 
 def test_files_get_the_permissions_of_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:
-        write_atomically({tmp_path / "new": b"text"})
+        write_atomically({tmp_path / "new": b"text"}, WRITER)
     finally:
         os.umask(before)
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o600
@@ -130,7 +160,7 @@ WRITES = {
     "TemporaryDirectory",
     "NamedTemporaryFile",
 }
-WRITERS = {"files.py", "tasks/development.py"}  # the second one removes caches
+WRITERS = {"files.py", "outputs.py", "tasks/development.py"}  # the last one removes caches
 
 
 def test_every_output_goes_through_one_module() -> None:

@@ -28,9 +28,11 @@ from tabserve.tables import casting, reader
 from tabserve.training import report, train
 from tests.tabserve.conftest import PIPELINES, Trained
 
+WRITER = "x predict"
+
 
 def score(trained: Trained, source: Path, out: Path) -> batch.Counts:
-    return batch.score_file(models.load(trained.model), source, out, lambda rows: None)
+    return batch.score_file(models.load(trained.model), source, out, lambda rows: None, WRITER)
 
 
 def answers(client: TestClient, trained: Trained, table: pl.DataFrame) -> list[dict[str, Any]]:
@@ -97,7 +99,7 @@ def test_rejected_rows_go_to_their_own_file(trained: Trained, table: pl.DataFram
     assert rejects["row"].to_list() == [str(number) for number in bad]
     for reason, (_, _, expected) in zip(rejects["reason"], bad.values(), strict=True):
         assert reason.startswith(expected)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".outputs", "in.csv", "out.csv", "out.rejected.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".tabserve", "in.csv", "out.csv", "out.rejected.csv"]
 
 
 def test_errors_leave_nothing_behind(trained: Trained, table: pl.DataFrame, tmp_path: Path) -> None:
@@ -148,7 +150,7 @@ def test_the_input_is_not_overwritten_under_another_name(
         link(other, source)
     for name, out in ((f"file://{source}", source), (str(source), other if link else tmp_path / "x/../loans.csv")):
         with pytest.raises(UserError, match="is the input itself and would be overwritten"):
-            batch.score_file(models.load(trained.model), name, out, lambda rows: None, force=True)
+            batch.score_file(models.load(trained.model), name, out, lambda rows: None, WRITER, force=True)
     assert source.read_bytes() == before
 
 
@@ -159,7 +161,7 @@ def test_files_of_others_are_neither_overwritten_nor_removed(
     table.write_csv(source)
     for name in ("out.csv", "out.rejected.csv"):
         (tmp_path / name).write_text("mine")
-        with pytest.raises(UserError, match=rf"{name} was not written by this project"):
+        with pytest.raises(UserError, match=rf"{name} was not written by `x predict`"):
             score(trained, source, tmp_path / "out.csv")
         assert (tmp_path / name).read_text() == "mine"
         (tmp_path / name).unlink()
@@ -181,7 +183,7 @@ def test_formulas_are_marked_unless_raw_cells_are_wanted(trained: Trained, table
     found = pl.concat(reader.batches(out))
     assert found["remark"].unique().to_list() == [formula]
     assert found["=note"].unique().to_list() == ["-5"]
-    batch.score_file(models.load(trained.model), source, out, lambda rows: None, raw_cells=True)
+    batch.score_file(models.load(trained.model), source, out, lambda rows: None, WRITER, raw_cells=True)
     assert f"'{formula}" not in out.read_text(encoding="utf-8")
 
 
@@ -340,7 +342,7 @@ def test_features_may_be_called_as_the_columns_of_the_output(tmp_path: Path) -> 
     outcome = train.train(PIPELINES, contract, tmp_path / "t.csv", 0, 0.25, lambda name: nullcontext(), 10**6)
     (tmp_path / "m.onnx").write_bytes(outcome.model)
     out = tmp_path / "out.csv"
-    counts = batch.score_file(models.load(tmp_path / "m.onnx"), tmp_path / "t.csv", out, lambda rows: None)
+    counts = batch.score_file(models.load(tmp_path / "m.onnx"), tmp_path / "t.csv", out, lambda rows: None, WRITER)
     assert (counts.scored, counts.rejected) == (60, 2)
     added = ["prediction_", "probability_no_", "probability_yes_"]
     assert pl.concat(reader.batches(out)).columns == [*names, target, *added]

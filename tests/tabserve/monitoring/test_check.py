@@ -42,7 +42,7 @@ def test_check_and_batch_scoring_reject_the_same_rows(model: Model, trained: Tra
     rooms = pl.when(pl.col("index") < 7).then(pl.lit("many")).otherwise(pl.col("rooms, total")).alias("rooms, total")
     broken.with_columns(rooms).write_csv(tmp_path / "broken.csv")
     found = checked(model, tmp_path / "broken.csv")
-    counts = batch.score_file(model, tmp_path / "broken.csv", tmp_path / "out.csv", lambda rows: None)
+    counts = batch.score_file(model, tmp_path / "broken.csv", tmp_path / "out.csv", lambda rows: None, "x predict")
     broken_column = "rooms, total" in model.contract.features
     assert found.rejected == counts.rejected == (7 if broken_column else 0)
     assert found.unknown == ("index",)

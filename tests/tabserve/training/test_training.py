@@ -16,7 +16,7 @@ from sklearn.preprocessing import KBinsDiscretizer, StandardScaler
 from sklearn.semi_supervised import LabelSpreading
 from sklearn.svm import LinearSVC
 
-from tabserve import files
+from tabserve import outputs
 from tabserve.contract.model import Column, Contract, Split
 from tabserve.discovery import infer
 from tabserve.errors import UserError
@@ -187,16 +187,16 @@ def test_integer_categories_may_have_others(tmp_path: Path) -> None:
 
 
 def test_files_are_written_together_or_not_at_all(tmp_path: Path) -> None:
-    files.write_atomically({tmp_path / "a": b"old"})
+    outputs.write_atomically({tmp_path / "a": b"old"}, "x train")
     (tmp_path / "blocker").touch()
     with pytest.raises(UserError, match="cannot be written"):
-        files.write_atomically({tmp_path / "a": b"new", tmp_path / "blocker/b": b"new"})
+        outputs.write_atomically({tmp_path / "a": b"new", tmp_path / "blocker/b": b"new"}, "x train")
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match="folder cannot be written: it is not a regular file"):
-        files.write_atomically({tmp_path / "a": b"new", tmp_path / "folder": b"new"})
+        outputs.write_atomically({tmp_path / "a": b"new", tmp_path / "folder": b"new"}, "x train")
     assert (tmp_path / "a").read_bytes() == b"old"
-    assert {path.name for path in tmp_path.iterdir()} == {".outputs", "a", "blocker", "folder"}
-    files.write_atomically({tmp_path / "a": b"new", tmp_path / "deep/b": b"new"})
+    assert {path.name for path in tmp_path.iterdir()} == {".tabserve", "a", "blocker", "folder"}
+    outputs.write_atomically({tmp_path / "a": b"new", tmp_path / "deep/b": b"new"}, "x train")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "deep/b").read_bytes() == b"new"
 
 

@@ -18,7 +18,7 @@ from tabserve.contract import schema
 from tabserve.contract.encoding import encode_table
 from tabserve.contract.model import Column, Contract, free_name, label_text, prediction_columns
 from tabserve.errors import UserError
-from tabserve.files import discard, outputs, writable
+from tabserve.outputs import discard, outputs, writable
 from tabserve.inference.model import OVERFLOW, Model, Prediction, significant
 from tabserve.tables import casting, reader
 from tabserve.tables.cells import marked
@@ -40,6 +40,7 @@ def score_file(
     source: Source,
     out: Path,
     progress: Callable[[int], None],
+    writer: str,
     force: bool = False,
     raw_cells: bool = False,
 ) -> Counts:
@@ -50,7 +51,7 @@ def score_file(
     """
     rejects, kind = out.with_name(f"{out.stem}.rejected.csv"), reader.writable_kind(out)
     _check(model, source, out, rejects)
-    with outputs(out, rejects, force=force) as paths, writable(out):
+    with outputs(out, rejects, writer=writer, force=force) as paths, writable(out):
         good, bad = _Output(paths[0], kind, raw_cells), _Output(paths[1], "CSV", raw_cells)
         for batch in reader.batches(source):
             scored, rejected = score_chunk(model, batch, good.rows + bad.rows)
@@ -62,7 +63,7 @@ def score_file(
         good.finish()
         bad.finish()
     if not bad.rows:
-        discard(rejects)
+        discard(rejects, writer)
     return Counts(good.rows, bad.rows, rejects)
 
 

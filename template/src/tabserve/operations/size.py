@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tabserve.errors import UserError, say
-from tabserve.files import write_atomically
+from tabserve.outputs import write_atomically
 from tabserve.operations import container, in_place, sizing
 from tabserve.operations.container import Server
 from tabserve.operations.in_place import Nodes, Place
@@ -288,7 +288,7 @@ def finish(now: Sizes, new: Sizes, write: bool) -> None:
     elif not write:
         say("nothing is written; with WRITE=1, `make size` measures again and writes the new proposal to k8s/")
     else:
-        write_atomically(written(after), listed=False)
+        write_atomically(written(after), writer="")
         changes = [f"{label} {before[label]} -> {after[label]}" for label in after if before[label] != after[label]]
         say(f"ok  written: {', '.join(changes)}; see `git diff k8s`, then run `make check-k8s deploy`")
 

@@ -4,7 +4,7 @@ import argparse
 
 from tabserve import console, settings
 from tabserve.errors import UserError
-from tabserve.files import check_ours, write_atomically
+from tabserve.outputs import check_ours, write_atomically
 from tabserve.inference import model
 from tabserve.monitoring import check
 from tabserve.monitoring import page as check_page
@@ -16,14 +16,15 @@ def check_data(arguments: argparse.Namespace, project: Project) -> None:
     """`check-data`: what a file breaks, and what has drifted; fails when it is too much."""
     configured = settings.load(settings.CheckSettings, report=arguments.report)
     named = settings.load(settings.ModelSettings)
-    check_ours(configured.report, force=arguments.force)
+    writer = f"{project.name} check-data"
+    check_ours(configured.report, writer=writer, force=arguments.force)
     loaded = model.configured(named)
     if reason := outdated(project, named.model, loaded.contract):
         console.warn(reason)
     with console.row_counter("checking") as progress:
         checked = check.check(loaded, arguments.data, configured.psi, progress)
     page = check_page.page(checked, arguments.data, named.title, loaded.version)
-    write_atomically({configured.report: page.encode()}, arguments.force)
+    write_atomically({configured.report: page.encode()}, writer, arguments.force)
     console.show_check(checked, configured.report)
     if checked.breaks(configured.rejected):
         raise UserError(f"{arguments.data} breaks the contract of the model")

@@ -2,11 +2,12 @@
 
 import argparse
 
-from tabserve import console, files, settings
+from tabserve import console, settings
 from tabserve.contract import file as contract_file
 from tabserve.contract.model import Contract, Task
 from tabserve.discovery import infer
 from tabserve.errors import UserError
+from tabserve.outputs import write_atomically
 from tabserve.project import Project
 from tabserve.settings import CONTRACT
 from tabserve.tables import reader
@@ -28,7 +29,7 @@ def infer_contract(data: str | None, target: str | None, task: Task | None, repl
     if current and not unchanged:
         check_replaceable(current, inferred)
     if not unchanged:
-        files.write_atomically({CONTRACT: contract_file.dump(inferred).encode()}, listed=False)
+        write_atomically({CONTRACT: contract_file.dump(inferred).encode()}, writer="")
     console.show_contract(inferred, CONTRACT, "unchanged" if unchanged else "review it, edit it, commit it")
     return inferred
 

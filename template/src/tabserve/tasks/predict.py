@@ -17,7 +17,8 @@ def predict(arguments: argparse.Namespace, project: Project) -> None:
     if reason := outdated(project, configured.model, loaded.contract):
         console.warn(reason)
     with console.row_counter("scoring") as progress:
-        counts = batch.score_file(loaded, arguments.data, arguments.out, progress, arguments.force, arguments.raw_cells)
+        writer, options = f"{project.name} predict", (arguments.force, arguments.raw_cells)
+        counts = batch.score_file(loaded, arguments.data, arguments.out, progress, writer, *options)
     if not counts.scored:
         raise UserError(f"no row of {arguments.data} keeps the contract: {counts.rejects} says why")
     console.show_counts(counts, arguments.out)

@@ -5,7 +5,7 @@ import argparse
 from tabserve import console, settings
 from tabserve.contract import file as contract_file
 from tabserve.errors import UserError
-from tabserve.files import check_ours, discard, write_atomically
+from tabserve.outputs import check_ours, discard, write_atomically
 from tabserve.project import Project
 from tabserve.references import handed_over
 from tabserve.settings import CONTRACT
@@ -30,7 +30,8 @@ def write_model(project: Project, data: str | None = None, seed: int | None = No
         console.warn(remark)
     reports = [configured.reports / name for name in ("metrics.json", "report.html")]
     holdout = [configured.reports / "holdout.csv"] * configured.holdout
-    check_ours(named.model, *reports, *holdout, force=force)
+    writer = f"{project.name} train"
+    check_ours(named.model, *reports, *holdout, writer=writer, force=force)
     pipelines = handed_over(project.pipelines)
     if handed_over(project.features) != {}:
         raise UserError("pipeline.py: FEATURES must be {}: no feature can be derived yet")
@@ -40,7 +41,8 @@ def write_model(project: Project, data: str | None = None, seed: int | None = No
         texts = [report.metrics_json(outcome, contract), report.page(outcome, contract, configured.seed, named.title)]
         texts += [report.holdout_csv(outcome, contract) for _ in holdout]
     encoded = map(str.encode, texts)
-    write_atomically({named.model: outcome.model, **dict(zip([*reports, *holdout], encoded, strict=True))}, force)
+    written = {named.model: outcome.model, **dict(zip([*reports, *holdout], encoded, strict=True))}
+    write_atomically(written, writer, force)
     if not holdout:  # rows of an earlier training
-        discard(configured.reports / "holdout.csv")
+        discard(configured.reports / "holdout.csv", writer)
     console.show_outcome(outcome, contract, named.model, reports[1])
