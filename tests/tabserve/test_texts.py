@@ -48,12 +48,16 @@ HIDDEN = {
     "Authorization: Bearer short1": "Authorization: ***",
     "401, message='Unauthorized', url='https://h/t.csv?jwt=se%2Bcret'": "401, message='Unauthorized', url='https://h/t.csv?jwt=***'",
     "{'Authorization': 'Basic dXNlcjpwdw=='}": "{'Authorization': '***'}",
+    "https://h/x?Credential=AKIA2/20260101/eu&response=6629fae49393a05397450978507c4ef1": "https://h/x?Credential=***&response=***",
+    "https://h/x?unheard_of=550e8400-e29b-41d4-a716-446655440000&rlkey=a": "https://h/x?unheard_of=***&rlkey=***",
 }
 SHOWN = (
     "https://host.org:8080/npm/vega@2/x.csv",
     "https://host/npm/vega@2/x.csv?keyword=a&monkey=b&country=texas&file=customers_2024_01_31.csv",
     "abfs://container@account.dfs.core.windows.net/t.csv",
     "https://h/uc?export=download&id=1a2B3c4D5e6F7g8H9i0JkLmNoPqRsTuVw",
+    "https://h/x?station=00412&from=2024-01-01T00:00:00Z&area=North+Sea&crs=EPSG:4326&api-version=2.0&zip_code=1",
+    "https://h/x?$where=magnitude > 3.0&$order=id&passengers=3&export=download&year=2024&design=b",
     "https://h/x?dataset_id=550e8400-e29b-41d4-a716-446655440000",
     "the header X-API-Key does not hold the key",
     "mail a@b.org, key=1, bearer of news",
@@ -66,6 +70,11 @@ def test_credentials_are_hidden_in_every_text(text: str, expected: str) -> None:
     assert printable(f"it says '{text}' here") == f"it says '{expected}' here"
     assert printable(expected) == expected
     assert one_line(ValueError("x" * 180 + text)) == one_line(ValueError("x" * 180 + expected))
+
+
+def test_credentials_of_several_parts_are_hidden_to_the_end_of_the_line() -> None:
+    assert printable('sent Digest username="u", response="6629fae49393a05"') == "sent Digest ***"
+    assert printable("AWS4-HMAC-SHA256 Credential=AKIA2/2026, Signature=fe5f8") == "AWS4-HMAC-SHA256 ***"
 
 
 @pytest.mark.parametrize("text", SHOWN)

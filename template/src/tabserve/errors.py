@@ -4,7 +4,6 @@ import difflib
 import re
 import sys
 from collections.abc import Callable, Iterable
-from itertools import pairwise
 from urllib.parse import unquote
 
 HIDDEN = "***"
@@ -24,17 +23,32 @@ HEADER = re.compile(
     r"(?i)((?:authorization|x-[\w-]*(?:token|secret|password)|api-?key|cookie)"
     r"['\"]?\s*+[:,=]\s*+(?>(?:b(?=['\"]))?['\"]?)(?!\*\*\*))[^\s'\"](?:[^'\"\n]*[^\s'\"])?"
     r"|(\bbearer\s+)(?=[\w.~+/=%-]{8})[\w.~+/=%-]+"
+    r"|(\b(?:digest|aws4-[\w-]+)\s+)(?=\w+=).*"
 )
 WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+# A parameter is shown if people have written its value and its name does not speak of secrets, or if its name is one
+# of those whose values may look random.
+PLAIN = re.compile(r"(?:(?:[A-Z]?[a-z]{1,20}|[A-Z]{1,12}|\d{1,10}|[A-Za-z\d]{1,6})(?:[ _.,:/+-]+|$))*")
 SECRET = re.compile(
-    r"sig|signature|token|keys?|secret|pass(?:word|wd|phrase|code)?|pwd?|psw|auth|authorization|cred(?:ential)?s?|bearer"
-    r"|session|jwt|sas|hmac|otp|sid|cookie|ticket|tok|tk|pin|sign|hash|policy|hdnts|hdnea|assertion|verifier|nonce"
-    r"|.*(?:token|secret|passw|kennwort|signature|credential|tempauth|accessid|keyid).*|(?!monkey|turkey|hockey|jockey).*key"
-    r"|(?:api|access|secret|private|account|auth|app|client|o|id|refresh|session|security|sas|user|master|csrf|storage"
-    r"|shared|subscription|license|service)+(?:keys?|token|secret|sig|pass(?:word|wd)?|pwd|code|id|auth|credential)"
+    r"amz|goog|access|sig|sign|tok|tk|jwt|sas|hmac|otp|sid|pin|hash|policy|nonce|hdnts|hdnea|assertion|verifier|bearer"
+    r"|cookie|ticket|session|keys|pass(?:code|phrase)?|pwd?|psw|cred(?:ential)?s?|(?!monkey|turkey|hockey|jockey).*key"
+    r"|.*(?:auth|authorization|token|secret|passw|kennwort|signature|credential|keyid|accessid).*"
 )
-IDENTIFIER = re.compile(r"(?i)(^|[^a-z])(g|file|doc|data|resource|sheet|dataset)?_?-?(id|file|dataset|resource)$")
-RANDOM_LENGTH, RANDOM_CHANGES = 20, 8  # characters, and changes between kinds of them, of a value that looks random
+HARMLESS = {
+    "id",
+    "ids",
+    "gid",
+    "file",
+    "files",
+    "doc",
+    "data",
+    "dataset",
+    "resource",
+    "sheet",
+    "table",
+    "url",
+    "uri",
+} | {"g", "where", "select", "order", "query", "filter", "columns", "fields"}
 
 
 class UserError(Exception):
@@ -64,7 +78,7 @@ def _escaped(character: str) -> str:
 def without_credentials(text: str) -> str:
     """A text with `***` for the credentials in its addresses and headers."""
     addresses = replaced_parameters(USER.sub(f"{HIDDEN}@", text), lambda name, value: HIDDEN)
-    return HEADER.sub(lambda found: f"{found[1] or found[2]}{HIDDEN}", addresses)
+    return HEADER.sub(lambda found: f"{found[1] or found[2] or found[3]}{HIDDEN}", addresses)
 
 
 def replaced_parameters(text: str, replace: Callable[[str, str], str]) -> str:
@@ -72,36 +86,24 @@ def replaced_parameters(text: str, replace: Callable[[str, str], str]) -> str:
 
     def one(found: re.Match[str]) -> str:
         name, value = unquote(found[1]), unquote(found[2])
-        secret = found[2] and (value == HIDDEN or _is_secret(name) or _is_random(name, value) or _nests(value))
-        return f"{found[1]}={replace(name, found[2])}" if secret else found[0]
+        shown = not value or (value != HIDDEN and _is_shown(name, value))
+        return found[0] if shown else f"{found[1]}={replace(name, found[2])}"
 
     return PARAMETER.sub(one, text)
 
 
-def _is_secret(name: str) -> bool:
+def _is_shown(name: str, value: str) -> bool:
     words = [word.lower() for word in WORDS.findall(name)]
-    known = name.lower().startswith(("x-amz-", "x-goog-")) or name.lower() == "code"
-    return known or any(SECRET.fullmatch(word) for word in (*words, "".join(words)))
+    if words and HARMLESS.issuperset(words):
+        return not _nests(value)
+    secret = name.lower() == "code" or any(SECRET.fullmatch(word) for word in (*words, "".join(words)))
+    return not secret and bool(PLAIN.fullmatch(value))
 
 
 def _nests(value: str) -> bool:
     """Whether the value is an address, or further parameters, with credentials."""
     inner = f"?{value}".replace(";", "&") if ";" in value else value
     return len(value) > 2 and without_credentials(inner) != inner
-
-
-def _is_random(name: str, value: str) -> bool:
-    """Whether letters and digits are mixed as nobody writes them, unless it is what identifies a file."""
-    if IDENTIFIER.search(name):
-        return False
-    plain = re.search(rf"[A-Za-z0-9]{{{RANDOM_LENGTH},}}", value) or re.fullmatch(
-        rf"[\w+/=~-]{{{RANDOM_LENGTH},}}", value
-    )
-    if not plain or not re.search("[0-9]", plain[0]) or not re.search("[A-Za-z]", plain[0]):
-        return False
-    kinds = [character.isdigit() + 2 * character.isupper() for character in plain[0]]
-    changes = sum(left != right for left, right in pairwise(kinds))
-    return plain[0].isalnum() or changes >= RANDOM_CHANGES
 
 
 def say(text: object = "", error: bool = False, end: str = "\n") -> None:
