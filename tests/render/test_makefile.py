@@ -67,6 +67,13 @@ def test_a_value_of_the_environment_is_passed_unchanged(folder: Path, value: str
     assert passed(folder, "predict", DATA=value, OUT=value) == ["--", value, value]
 
 
+def test_every_task_gets_the_arguments(folder: Path) -> None:
+    targets = re.findall(r"^([a-z0-9-]+): \$\(UV\)", (folder / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {"check-data", "train", "logs"} < set(targets)
+    for target in targets:
+        assert passed(folder, target, "ARGS=-v 'a b'")[0] == "--args=-v 'a b'", target
+
+
 def test_every_variable_is_tried(folder: Path) -> None:
     text = (folder / "Makefile").read_text(encoding="utf-8")
     listed = set(re.findall(r"\b([A-Z]+)=", "".join(re.findall(r"## (.*)", text))))

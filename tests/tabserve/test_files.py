@@ -40,6 +40,14 @@ def test_only_a_regular_file_is_replaced(tmp_path: Path) -> None:
     assert pipe.is_fifo()
 
 
+@pytest.mark.parametrize("name", ["loop", "n" * 300, "blocker/a"])
+def test_a_path_that_cannot_be_is_one_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "blocker").touch()
+    with pytest.raises(UserError, match="cannot be written: "):
+        write_atomically({tmp_path / name: b"text"}, WRITER)
+
+
 def test_a_file_that_was_changed_is_replaced_only_by_force(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     for text in (b"one", b"two", b"two"):

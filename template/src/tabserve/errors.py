@@ -67,8 +67,13 @@ def printable(text: str, lines: bool = False) -> str:
     Args:
         lines: whether it keeps its line ends and tabs.
     """
-    hidden = without_credentials(text)
-    return CONTROLS.sub(lambda found: found[0] if lines and found[0] in "\n\t" else _escaped(found[0]), hidden)
+    return without_controls(without_credentials(text), lines)
+
+
+def without_controls(text: str, lines: bool = False) -> str:
+    """A text with escapes for controls, as Python and YAML write them in quotes."""
+    kept = "\n\t" if lines else ""
+    return CONTROLS.sub(lambda found: found[0] if found[0] in kept else _escaped(found[0]), text)
 
 
 def _escaped(character: str) -> str:

@@ -18,8 +18,8 @@ def writable(path: Path) -> Iterator[None]:
     """Turn an `OSError` while `path` is written into a `UserError`."""
     try:
         yield
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
+    except (OSError, RuntimeError) as error:  # Python 3.11 and 3.12 raise the second one for a loop of links
+        raise UserError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from None
 
 
 def check_ours(*paths: Path, writer: str, force: bool = False) -> None:

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from tabserve.contract import file as contract_file
-from tabserve.errors import UserError
+from tabserve.contract.model import Contract
+from tabserve.errors import UserError, without_controls
 
 GOOD = """\
 version: 1
@@ -41,6 +42,17 @@ def test_dump_and_load_are_inverse(tmp_path: Path) -> None:
     assert not contract_file.is_edited(text)
     assert contract_file.is_edited(text.replace("120", "121"))
     assert contract_file.is_edited(GOOD)
+
+
+def test_no_control_is_raw_in_the_file(tmp_path: Path) -> None:
+    name = "a\u202eb: \x1b[31m\n\U000e0041"
+    columns = {name: {"role": "feature", "type": "number", "reason": name}, "y": {"role": "target", "type": "number"}}
+    document = {"version": 1, "data": "t.csv", "task": "regression", "columns": columns}
+    contract = Contract.model_validate(document)
+    text = contract_file.dump(contract)
+    assert without_controls(text, lines=True) == text
+    assert contract_file.load(written(tmp_path, text)) == contract
+    assert not contract_file.is_edited(text)
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_both_paths_answer_the_same(served: Served, example: dict[str, Any]) -> 
     escaped = f'{{"\\u{ord(name[0]):04x}{json.dumps(name[1:])[1:]}:{json.dumps(value)},'.encode()
     refused = [
         *(one.replace(b"{", twice, 1) for twice in (again, escaped)),
-        many.replace(b"{", again, 1),
+        many.replace(b", {", b", " + again, 1),
         b"",
         b"{",
         b"[]",
@@ -91,6 +91,8 @@ def test_both_paths_answer_the_same(served: Served, example: dict[str, Any]) -> 
         b'{"\\u00e4": 1}',
     ]
     assert [served.both(body)[0] for body in refused] == [422] * len(refused)
+    found = [json.loads(served.both(body)[1])["detail"][0]["loc"] for body in refused[:3]]
+    assert found == [["body", name], ["body", name], ["body", 1, name]]
 
 
 @FUZZ

@@ -11,12 +11,12 @@ from pydantic_core import ErrorDetails
 
 from tabserve.contract.model import VERSION, Column, Contract, Split
 from tabserve.documents import documents
-from tabserve.errors import UserError, one_line, without_credentials
+from tabserve.errors import CONTROLS, UserError, one_line, without_controls, without_credentials
 from tabserve.files import text_of
 from tabserve.settings import CONTRACT
 
 SEAL = "# As inferred, seal "
-LIST_TAG = "tag:yaml.org,2002:seq"
+LIST_TAG, TEXT_TAG = "tag:yaml.org,2002:seq", "tag:yaml.org,2002:str"
 
 HEAD = """\
 # The data contract: what each column means and which values are allowed. It is yours: review it,
@@ -113,7 +113,12 @@ def dump(contract: Contract) -> str:
         """Lists on one line, mappings with one key on each line."""
 
     Dumper.add_representer(list, lambda dumper, items: dumper.represent_sequence(LIST_TAG, items, flow_style=True))
-    text = HEAD + yaml.dump(document, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=110)
+    Dumper.add_representer(
+        str, lambda dumper, text: dumper.represent_scalar(TEXT_TAG, text, style='"' if CONTROLS.search(text) else None)
+    )
+    text = HEAD + without_controls(
+        yaml.dump(document, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=110), lines=True
+    )
     return f"{text}{SEAL}{_digest(text)}\n"
 
 

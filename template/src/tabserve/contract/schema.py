@@ -2,11 +2,12 @@
 
 import datetime as dt
 import functools
+import itertools
 import json
 import math
 import operator
 import re
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, NotRequired
 
 import pydantic
@@ -226,22 +227,24 @@ def check_keys(body: bytes, rows: Sequence[Row]) -> None:
     keys = sum(map(len, rows))
     if body.count(b":") > keys and len(KEY.findall(body)) > keys:
         try:
-            json.loads(body, object_pairs_hook=_distinct)
+            json.loads(body, object_pairs_hook=functools.partial(_check_distinct, itertools.count()))
         except _RepeatedKeyError as error:
             repeated = PydanticCustomError("duplicate_key", "Object should have each key once")
-            detail: Any = {"type": repeated, "loc": (str(error),), "input": None}
+            row, key = error.args
+            loc = (row, key) if body.lstrip()[:1] == b"[" else (key,)
+            detail: Any = {"type": repeated, "loc": loc, "input": None}
             raise pydantic.ValidationError.from_exception_data("Row", [detail]) from None
 
 
 class _RepeatedKeyError(Exception):
-    """The key."""
+    """The position of the row, and the key."""
 
 
-def _distinct(pairs: list[tuple[str, Any]]) -> None:
-    seen: set[str] = set()
+def _check_distinct(rows: Iterator[int], pairs: list[tuple[str, Any]]) -> None:
+    row, seen = next(rows), set[str]()
     for key, _ in pairs:
         if key in seen:
-            raise _RepeatedKeyError(key)
+            raise _RepeatedKeyError(row, key)
         seen.add(key)
 
 

@@ -18,8 +18,8 @@ from tabserve.contract import schema
 from tabserve.contract.encoding import encode_table
 from tabserve.contract.model import Column, Contract, free_name, label_text, prediction_columns
 from tabserve.errors import UserError
-from tabserve.outputs import discard, outputs, writable
 from tabserve.inference.model import OVERFLOW, Model, Prediction, significant
+from tabserve.outputs import discard, outputs, writable
 from tabserve.tables import casting, reader
 from tabserve.tables.cells import marked
 from tabserve.tables.parsing import numbers
@@ -50,7 +50,8 @@ def score_file(
     written, or required columns are missing; nothing is written then.
     """
     rejects, kind = out.with_name(f"{out.stem}.rejected.csv"), reader.writable_kind(out)
-    _check(model, source, out, rejects)
+    with writable(out):
+        _check(model, source, out, rejects)
     with outputs(out, rejects, writer=writer, force=force) as paths, writable(out):
         good, bad = _Output(paths[0], kind, raw_cells), _Output(paths[1], "CSV", raw_cells)
         for batch in reader.batches(source):

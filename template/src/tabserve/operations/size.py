@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tabserve.errors import UserError, say
-from tabserve.outputs import write_atomically
 from tabserve.operations import container, in_place, sizing
 from tabserve.operations.container import Server
 from tabserve.operations.in_place import Nodes, Place
 from tabserve.operations.manifests import SERVER, Document, Manifests, at, items, quantity, read, settings_of
 from tabserve.operations.sizing import Measured, Proposal, Sizes, Stage, per_second, texts
+from tabserve.outputs import write_atomically
 
 K8S = Path("k8s")
 DEPLOYMENT, AUTOSCALE = K8S / "deployment.yaml", K8S / "autoscale.yaml"

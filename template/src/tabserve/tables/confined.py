@@ -22,7 +22,7 @@ def convert(kind: str, path: Path, name: str, copy: Path, most: int) -> Remarks:
 
     Only Linux bounds the memory of a process.
     """
-    found = [part or os.getcwd() for part in sys.path]
+    found = [part or str(Path.cwd()) for part in sys.path]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(found), "POLARS_MAX_THREADS": str(THREADS)}
     with suppress(subprocess.TimeoutExpired):
         done = subprocess.run(

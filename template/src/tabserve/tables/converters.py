@@ -4,7 +4,6 @@ import codecs
 import io
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 

@@ -181,7 +181,7 @@ def whole_records(file: BinaryIO, size: int) -> Iterator[bytes]:
             block += line
             inside ^= line.count(b'"') % 2
         if len(block) > longest:
-            raise UserError(f"a record is longer than {RECORD_BYTES:,} bytes: a quote is opened and never closed")
+            raise UserError(f"a record is longer than {RECORD_BYTES:,} bytes: a quote or a line does not end")
         records = bytes(block.rstrip(b"\r\n"))
         blank = bytes(block[len(records) :])
         if records:

@@ -2,19 +2,16 @@
 
 import codecs
 import functools
-import io
 import os
 import re
 import shutil
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Literal
+from typing import IO, Literal
 from urllib.parse import unquote, urlsplit
-
-import polars as pl
 
 from tabserve.errors import UserError, one_line, without_credentials
 from tabserve.files import BLOCK, start, temporary

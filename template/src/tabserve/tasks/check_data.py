@@ -4,10 +4,10 @@ import argparse
 
 from tabserve import console, settings
 from tabserve.errors import UserError
-from tabserve.outputs import check_ours, write_atomically
 from tabserve.inference import model
 from tabserve.monitoring import check
 from tabserve.monitoring import page as check_page
+from tabserve.outputs import check_ours, write_atomically
 from tabserve.project import Project
 from tabserve.tasks.model_file import outdated
 

@@ -90,4 +90,6 @@ def check_replaceable(current: Contract, inferred: Contract) -> None:
     if edited:
         raise UserError(f"{CONTRACT} was edited by hand and is left as it is; {again}")
     if changes:
-        raise UserError(f"{CONTRACT} would change in {len(changes):,} places and is left as it is; {again}")
+        raise UserError(
+            f"{CONTRACT} would change in {len(changes):,} place{'s' * (len(changes) > 1)} and is left as it is; {again}"
+        )
