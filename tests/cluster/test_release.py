@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import time
+from pathlib import Path
 
 from tests.cluster.conftest import NAME, NAMESPACE, NODE_PORT, Deployed, changed, settled
 from tests.cluster.load import steady_load
@@ -143,20 +144,27 @@ def test_every_file_can_be_applied_by_itself(deployed: Deployed) -> None:
     settled(deployed)
 
 
-def check_key(deployed: Deployed) -> None:
-    """The pods that are there in the end answer only who has the key."""
+def check_key(deployed: Deployed, *keys: str) -> None:
+    """The pods that are there in the end answer only who has one of the keys."""
     settled(deployed)
     command = ("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"{deployed.url}/model")
     assert run(*command, cwd=deployed.project) == "401"
-    assert run(*command, "-H", "X-API-Key: a-key-for-tests", cwd=deployed.project) == "200"
+    for key in keys:
+        assert run(*command, "-H", f"X-API-Key: {key}", cwd=deployed.project) == "200"
 
 
-def test_an_api_key_in_a_secret_is_asked_for(deployed: Deployed) -> None:
+def test_an_api_key_in_a_secret_is_asked_for_and_can_be_rotated(deployed: Deployed, tmp_path: Path) -> None:
     settled(deployed)
-    deployed.kubectl("create", "secret", "generic", NAME, "--from-literal=serve_api_key=a-key-for-tests")
+    create, secret = ("create", "secret", "generic", NAME), tmp_path / "secret.yaml"
+    deployed.kubectl(*create, "--from-literal=serve_api_key=a-key-for-tests")
     try:
         deployed.kubectl("rollout", "restart", f"deployment/{NAME}")
-        check_key(deployed)
+        check_key(deployed, "a-key-for-tests")
+        keys = ("--from-literal=serve_api_key=a-newer-key", "--from-literal=serve_api_key_previous=a-key-for-tests")
+        secret.write_text(deployed.kubectl(*create, *keys, "--dry-run=client", "--output", "yaml"))
+        deployed.kubectl("apply", "--filename", str(secret))
+        deployed.kubectl("rollout", "restart", f"deployment/{NAME}")
+        check_key(deployed, "a-key-for-tests", "a-newer-key")
     finally:
         deployed.kubectl("delete", "secret", NAME)
         deployed.kubectl("rollout", "restart", f"deployment/{NAME}")
@@ -179,7 +187,7 @@ def test_a_pod_that_needs_a_key_never_serves_without(deployed: Deployed) -> None
         deployed.kubectl("delete", "secret", NAME)
         deployed.kubectl("create", "secret", "generic", NAME, "--from-literal=serve_api_key=a-key-for-tests")
         deployed.kubectl("rollout", "restart", f"deployment/{NAME}")
-        check_key(deployed)
+        check_key(deployed, "a-key-for-tests")
     finally:
         deployed.kubectl("delete", "secret", NAME, "--ignore-not-found")
         deployed.kubectl("set", "env", f"deployment/{NAME}", "SERVE_REQUIRE_API_KEY-")

@@ -157,6 +157,7 @@ def test_mistakes_get_one_line(cli: Run, folder: Path, csv_file: Path, arguments
         ("[serve]\ncolour = 'red'\n", {}, "config.toml: [serve] has no setting 'colour'"),
         ("[serve]\nprot = 9000\n", {}, "config.toml: [serve] has no setting 'prot'; did you mean port?"),
         ("", {"SERVE_MAXROWS": "3"}, "SERVE_MAXROWS in the environment is not a setting; did you mean SERVE_MAX_ROWS?"),
+        ("", {"SERVE_API_KEY_REQUIRED": "1"}, "is not a setting; did you mean SERVE_REQUIRE_API_KEY?"),
         ("[serve\n", {}, "config.toml cannot be read"),
         (
             "[server]\nport = 1\n",

@@ -6,6 +6,7 @@ What is secret, `SERVE_API_KEY`, comes from the environment or `/run/secrets/ser
 
 import os
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
@@ -161,11 +162,18 @@ def _check_environment(section: str, kind: type[Section]) -> None:
     """Variables with the section's prefix may be for others; one that is nearly a setting is a mistake."""
     prefix = f"{section.upper()}_"
     fields = (ServeSettings if issubclass(kind, ModelSettings) else kind).model_fields
-    known = [f"{prefix}{name.upper()}" for name in fields]
+    exact = [f"{prefix}{name.upper()}" for name in fields]
+    known = {spelling: name for name in exact for spelling in (name, _sorted(name))}
     for name in map(str.upper, os.environ):
-        close = suggestion(name, known, cutoff=0.85) if name.startswith(prefix) and name not in known else ""
-        if close:
-            raise UserError(f"{name} in the environment is not a setting{close}")
+        if name.startswith(prefix) and name not in known:
+            near = [found for each in (name, _sorted(name)) for found in get_close_matches(each, known, 1, 0.85)]
+            if near:
+                raise UserError(f"{name} in the environment is not a setting; did you mean {known[near[0]]}?")
+
+
+def _sorted(name: str) -> str:
+    """A name with its words in another order, for names that differ in that."""
+    return "_".join(sorted(name.split("_")))
 
 
 def other_secrets() -> str | None:
