@@ -131,7 +131,9 @@ def batches(source: Source, columns: Sequence[str] = ()) -> Iterator[pl.DataFram
 
 def _check_size(taken: int, table: Plain) -> None:
     if taken > table.most:
-        raise UserError(f"it takes more than {table.most:,} bytes of memory, many times the size of the file")
+        raise UserError(
+            f"it takes more than {table.most:,} bytes of memory, far more than the file: if you trust it, save it as CSV"
+        )
 
 
 def shown(names: Sequence[str], most: int = 30) -> str:
