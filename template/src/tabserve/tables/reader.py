@@ -132,7 +132,7 @@ def batches(source: Source, columns: Sequence[str] = ()) -> Iterator[pl.DataFram
 def _check_size(taken: int, table: Plain) -> None:
     if taken > table.most:
         raise UserError(
-            f"it takes more than {table.most:,} bytes of memory, far more than the file: if you trust it, save it as CSV"
+            f"it takes more than {table.most:,} bytes of memory, far more than the file: if you trust it, save a CSV"
         )
 
 
