@@ -84,6 +84,43 @@ def test_an_output_of_another_project_or_task_is_not_replaced(tmp_path: Path, ot
         write_atomically({path: b"theirs"}, "y train")
 
 
+@pytest.mark.parametrize("name", ["list", "lock", "new", "new-lock", ".tabserve-x"])
+def test_no_name_is_lost_in_the_scratch_folder(tmp_path: Path, name: str) -> None:
+    for text in (b"one", b"two"):
+        write_atomically({tmp_path / name: text}, WRITER)
+        assert (tmp_path / name).read_bytes() == text
+
+
+def test_two_kills_between_listing_and_renaming_lock_nobody_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, replace = tmp_path / "a", Path.replace
+    write_atomically({path: b"1"}, WRITER)
+
+    def killed(new: Path, target: Path) -> Path:
+        if target == path:
+            raise KeyboardInterrupt
+        return replace(new, target)
+
+    for text in (b"2", b"3"):
+        with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
+            context.setattr(Path, "replace", killed)
+            write_atomically({path: text}, WRITER)
+    write_atomically({path: b"4"}, WRITER)
+    assert path.read_bytes() == b"4"
+
+
+def test_what_is_in_the_way_of_the_lists_is_named_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / ".tabserve").write_text("mine")
+    with pytest.raises(UserError, match=r"\.tabserve is in the way"), outputs(tmp_path / "a", writer=WRITER):
+        pytest.fail("the work began")
+    (tmp_path / ".tabserve").unlink()
+    (tmp_path / ".tabserve").mkdir()
+    os.mkfifo(tmp_path / ".tabserve/a")
+    write_atomically({tmp_path / "a": b"text"}, WRITER)
+    assert (tmp_path / "a").read_bytes() == b"text"
+
+
 def test_a_list_behind_a_link_is_neither_believed_nor_written(tmp_path: Path) -> None:
     write_atomically({tmp_path / "theirs/a": b"text"}, WRITER)
     (tmp_path / "ours").mkdir()
@@ -92,7 +129,7 @@ def test_a_list_behind_a_link_is_neither_believed_nor_written(tmp_path: Path) ->
     before = (tmp_path / "theirs/.tabserve/a").read_bytes()
     with pytest.raises(UserError, match="was not written by"):
         write_atomically({tmp_path / "ours/a": b"new"}, WRITER)
-    with pytest.raises(UserError, match=r"\.tabserve is a link"):
+    with pytest.raises(UserError, match=r"\.tabserve is in the way"):
         write_atomically({tmp_path / "ours/a": b"new"}, WRITER, force=True)
     assert (tmp_path / "theirs/.tabserve/a").read_bytes() == before
     assert (tmp_path / "ours/a").read_bytes() == b"text"

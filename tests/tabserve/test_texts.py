@@ -48,6 +48,10 @@ HIDDEN = {
     "Authorization: Bearer short1": "Authorization: ***",
     "401, message='Unauthorized', url='https://h/t.csv?jwt=se%2Bcret'": "401, message='Unauthorized', url='https://h/t.csv?jwt=***'",
     "{'Authorization': 'Basic dXNlcjpwdw=='}": "{'Authorization': '***'}",
+    "https://h/x?userpwd=a&dbpass=b&sessionid=c&tkn=d&totp=1&where=token=e": "https://h/x?userpwd=***&dbpass=***&sessionid=***&tkn=***&totp=***&where=***",
+    "Private-Token: abc": "Private-Token: ***",
+    "{'X-Functions-Key': 'abc', 'n': 1}": "{'X-Functions-Key': '***', 'n': 1}",
+    "AccountKey=abc==": "AccountKey=***",
     "https://h/x?Credential=AKIA2/20260101/eu&response=6629fae49393a05397450978507c4ef1": "https://h/x?Credential=***&response=***",
     "https://h/x?unheard_of=550e8400-e29b-41d4-a716-446655440000&rlkey=a": "https://h/x?unheard_of=***&rlkey=***",
 }
@@ -58,6 +62,11 @@ SHOWN = (
     "https://h/uc?export=download&id=1a2B3c4D5e6F7g8H9i0JkLmNoPqRsTuVw",
     "https://h/x?station=00412&from=2024-01-01T00:00:00Z&area=North+Sea&crs=EPSG:4326&api-version=2.0&zip_code=1",
     "https://h/x?$where=magnitude > 3.0&$order=id&passengers=3&export=download&year=2024&design=b",
+    "https://h/x?REQUEST=GetFeature&outFields=*&city=Zürich&latitude=-12.5&sort=-date&sep=%3B&author=Smith&ts=1700000000000",
+    "https://h/x?accessType=DOWNLOAD&commit=9bcdaf5&name=M%C3%BCller&versionId=3HL4kqtJlcpXroDTDmJrmSpXd3dIbrHY",
+    "http://minio:9000/bucket/a@b.csv, http://[::1]:8080/x@y.csv and github://org:repo@main/x.csv",
+    "Cookie: 5% missing, api-key, age",
+    "the bearer bondholder has a digest a=1 b=2",
     "https://h/x?dataset_id=550e8400-e29b-41d4-a716-446655440000",
     "the header X-API-Key does not hold the key",
     "mail a@b.org, key=1, bearer of news",
@@ -137,6 +146,7 @@ def _called(node: ast.Call) -> str:
 
 
 USER, PASSWORD, SIGNATURE = "someuser", "p@ss/w:rd#1", "s3cr+t/Sig"
+QUOTED = quote(PASSWORD, safe="")
 SECRETS = [PASSWORD, "ss/w:rd", SIGNATURE, USER]
 SPELLINGS = [
     *SECRETS,
@@ -179,7 +189,7 @@ def test_credentials_come_from_the_address_the_settings_netrc_or_the_environment
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    assert reader.names(f"http://{USER}:{PASSWORD}@{address}/closed/1")
+    assert reader.names(f"http://{USER}:{QUOTED}@{address}/closed/1")
     for number, stored in enumerate((f"http://***@{address}/closed/", f"http://{address}/closed/")):
         with pytest.raises(
             UserError, match=r"needs a user and a password: give .*DATA=, add .*netrc, or set DATA_USER"
@@ -199,10 +209,21 @@ def test_credentials_come_from_the_address_the_settings_netrc_or_the_environment
         reader.names(f"http://{address}/signed?sig=***")
     monkeypatch.setenv("DATA_SIG", SIGNATURE)
     assert reader.names(f"http://{address}/signed?sig=***")
-    monkeypatch.setenv("CONTRACT_DATA", f"http://{USER}:{PASSWORD}@{address}/closed/9")
+    monkeypatch.setenv("CONTRACT_DATA", f"http://{USER}:{QUOTED}@{address}/closed/9")
     assert credentials.complete(f"http://***@{address}/closed/9") == credentials.complete(
-        f"http://{USER}:{PASSWORD}@{address}/closed/9"
+        f"http://{USER}:{QUOTED}@{address}/closed/9"
     )
+
+
+def test_an_address_is_read_as_its_standard_says(address: str) -> None:
+    for path in ("bucket/a@b.csv", "x.csv?mail=a@b.org", "d@2/y.csv", "x#a@b"):
+        for host in (address, "minio:9000", "a_b:80", "[::1]:8080", "user:pass@host", "user:p%40s%2F@host:80", "u@h"):
+            assert credentials.complete(f"http://{host}/{path}") == f"http://{host}/{path}"
+    for given in ("s3://key:se/cr+et@bucket/x", "github://org:repo@main/t.csv", "gs://b/a:b@c.csv", "file:///a:b@c"):
+        assert credentials.complete(given) == given
+    with pytest.raises(UserError, match="write @ as %40 and / as %2F") as caught:
+        reader.names(f"http://{USER}:{PASSWORD}@{address}/closed/x")
+    assert "rd" not in str(caught.value).split("fetched")[0]
 
 
 def test_no_file_and_no_line_holds_a_credential(
@@ -216,7 +237,7 @@ def test_no_file_and_no_line_holds_a_credential(
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(package)
     closed, signed = (
-        f"http://{USER}:{PASSWORD}@{address}/closed/t.csv",
+        f"http://{USER}:{QUOTED}@{address}/closed/t.csv",
         f"http://{address}/signed/t.csv?v=1&sig={quote(SIGNATURE, safe='')}",
     )
     project = Project(
@@ -226,12 +247,10 @@ def test_no_file_and_no_line_holds_a_credential(
     failing = [
         *elsewhere,
         closed.replace("closed", "none"),
-        closed.replace("rd#1", "rd#2"),
+        closed.replace("rd%231", "rd%232"),
+        f"http://{USER}:{PASSWORD}@{address}/closed/t.csv",
         signed.replace("http:", "https:"),
-        *(
-            f"{scheme}://{USER}:{PASSWORD}@127.0.0.1:1/t.csv?sig={SIGNATURE}"
-            for scheme in ("s3", "sftp", "ftp", "nope")
-        ),
+        *(f"{scheme}://{USER}:{QUOTED}@127.0.0.1:1/t.csv?sig={SIGNATURE}" for scheme in ("s3", "sftp", "ftp", "nope")),
     ]
     runs = [
         (["contract", signed, "--target", "bought"], 0),

@@ -12,43 +12,45 @@ CONTROLS = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u115f\u1160\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
     "\ufeff\uffa0\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]"
 )
-# A user and a password, up to the last @, as a password may hold / and #; host.org:8080/ is not a user. Or a user
-# alone, often a token; before an account of Azure it is a container.
+# The user of an address, and its password: all before the last @ ahead of the path (RFC 3986). A password may hold / if
+# what follows the colon is no port. Before an account of Azure, or a branch of GitHub, it is no credential.
+_START = r"(?:(?<=//)|(?<=:/)|(?<=:\\\\))(?!/)(?<!github://)"
+_PASSWORD = r":(?!\d{1,5}(?:[/?#'\"\s]|$))"
+_ALONE = r"(?<!abfs://)(?<!abfss://)(?<!wasb://)(?<!wasbs://)[^\s/?#:@]*@"
 USER = re.compile(
-    r"(?:(?<=//)|(?<=:/)|(?<=:\\\\))(?!/)(?:(?!(?:[\w-]+\.[\w.-]+|localhost|\[[^]]*]):\d{1,5}(?:[/?#]|$))[^\s/?#:]*:(?:(?:(?!://)\S)*|(?:(?!://)[^'\"\n])*?)@"
-    r"|(?<!abfs://)(?<!abfss://)(?<!wasb://)(?<!wasbs://)[^\s/?#:@]*@)"
+    rf"{_START}(?:[^\s/?#]*:[^\s/?#]*@|[^\s/?#:@[]*{_PASSWORD}(?:(?:(?!://)[^\s?])*|(?:(?!://)[^'\"\n?])*?)@|{_ALONE})"
+)
+# What is shown may hide more: a password that breaks the rules, with / and @.
+SHOWN_USER = re.compile(
+    rf"{_START}(?:[^\s/?#:[]*{_PASSWORD}(?:(?:(?!://)\S)*|(?:(?!://)[^'\"\n])*?)@|[^\s/?#]*:[^\s/?#]*@|{_ALONE})"
 )
 PARAMETER = re.compile(r"(?<=[?&;#])([^\s=&;#?]+)=([^\s&#'\"<>]*)")
 HEADER = re.compile(
-    r"(?i)((?:authorization|x-[\w-]*(?:token|secret|password)|api-?key|cookie)"
-    r"['\"]?\s*+[:,=]\s*+(?>(?:b(?=['\"]))?['\"]?)(?!\*\*\*))[^\s'\"](?:[^'\"\n]*[^\s'\"])?"
-    r"|(\bbearer\s+)(?=[\w.~+/=%-]{8})[\w.~+/=%-]+"
-    r"|(\b(?:digest|aws4-[\w-]+)\s+)(?=\w+=).*"
+    r"(?i)((?:authorization|(?:api|account|access)[-_]?key|x-auth|x-session|(?<![\w-])[a-z][\w-]*-(?:token|key|secret|password|signature))"
+    r"(?:['\"]?\s*+[:=]|['\"]\s*+,)"
+    r"\s*+(?>(?:b(?=['\"]))?['\"]?)(?!\*\*\*))[^\s'\"](?:[^'\"\n]*[^\s'\"])?"
+    r"|(cookie['\"]?\s*+[:=,]\s*+(?>(?:b(?=['\"]))?['\"]?)(?!\*\*\*))(?=[^'\"\n]*=)[^\s'\"](?:[^'\"\n]*[^\s'\"])?"
+    r"|(\b(?:bearer|basic|negotiate|ntlm)\s+)(?=[\w.~+/=%-]{16}|[a-z]*[\w.~+/=%-]*\d)[\w.~+/=%-]{8,}"
+    r"|(\b(?:digest|aws4-[\w-]+)\s+)(?=\w+=.*,).*"
 )
 WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 # A parameter is shown if people have written its value and its name does not speak of secrets, or if its name is one
 # of those whose values may look random.
-PLAIN = re.compile(r"(?:(?:[A-Z]?[a-z]{1,20}|[A-Z]{1,12}|\d{1,10}|[A-Za-z\d]{1,6})(?:[ _.,:/+-]+|$))*")
-SECRET = re.compile(
-    r"amz|goog|access|sig|sign|tok|tk|jwt|sas|hmac|otp|sid|pin|hash|policy|nonce|hdnts|hdnea|assertion|verifier|bearer"
-    r"|cookie|ticket|session|keys|pass(?:code|phrase)?|pwd?|psw|cred(?:ential)?s?|(?!monkey|turkey|hockey|jockey).*key"
-    r"|.*(?:auth|authorization|token|secret|passw|kennwort|signature|credential|keyid|accessid).*"
+LETTER = r"[^\W\d_A-Z]"
+PLAIN = re.compile(  # no part is tried twice: values come from people, and may be long
+    r"(?:[ _.,:;/+*<>|()$-]++|(?<![^\W_])"
+    rf"(?:(?:[A-Z]?{LETTER}{{2,20}}+)++|[A-Z]?{LETTER}|[A-Z]{{1,12}}|\d{{1,13}}|\w{{1,7}})(?![^\W_]))*+"
 )
-HARMLESS = {
-    "id",
-    "ids",
-    "gid",
-    "file",
-    "files",
-    "doc",
-    "data",
-    "dataset",
-    "resource",
-    "sheet",
-    "table",
-    "url",
-    "uri",
-} | {"g", "where", "select", "order", "query", "filter", "columns", "fields"}
+SECRET = re.compile(
+    r"amz|goog|sig|sign|tok|tk|pat|jwt|sas|hmac|sid|pin|mfa|cvv|hash|policy|nonce|hdnts|hdnea|assertion|verifier|bearer"
+    r"|cookie|ticket|session|keys|pass(?:code|phrase)?|psw|cred(?:ential)?s?|auth|(?!monkey|turkey|hockey|jockey).*key"
+    r"|.*(?:pass|pwd?|otp|tkn|sess?id|sessionid|pincode|oauth|tempauth)"
+    r"|.*(?:authoriz|authentic|authtoken|token|secret|passw|kennwort|signature|credential|keyid|accessid).*"
+)
+HARMLESS = re.compile(
+    "ids?|gid|uuid|files?|doc|data|dataset|resource|sheet|table|url|uri|g|where|select|order|query|filter|columns|fields"
+    "|commit|rev|ref|version"
+)
 
 
 class UserError(Exception):
@@ -67,7 +69,7 @@ def printable(text: str, lines: bool = False) -> str:
     Args:
         lines: whether it keeps its line ends and tabs.
     """
-    return without_controls(without_credentials(text), lines)
+    return without_controls(without_credentials(SHOWN_USER.sub(f"{HIDDEN}@", text)), lines)
 
 
 def without_controls(text: str, lines: bool = False) -> str:
@@ -83,7 +85,7 @@ def _escaped(character: str) -> str:
 def without_credentials(text: str) -> str:
     """A text with `***` for the credentials in its addresses and headers."""
     addresses = replaced_parameters(USER.sub(f"{HIDDEN}@", text), lambda name, value: HIDDEN)
-    return HEADER.sub(lambda found: f"{found[1] or found[2] or found[3]}{HIDDEN}", addresses)
+    return HEADER.sub(lambda found: f"{next(filter(None, found.groups()))}{HIDDEN}", addresses)
 
 
 def replaced_parameters(text: str, replace: Callable[[str, str], str]) -> str:
@@ -99,7 +101,7 @@ def replaced_parameters(text: str, replace: Callable[[str, str], str]) -> str:
 
 def _is_shown(name: str, value: str) -> bool:
     words = [word.lower() for word in WORDS.findall(name)]
-    if words and HARMLESS.issuperset(words):
+    if words and all(map(HARMLESS.fullmatch, words)):
         return not _nests(value)
     secret = name.lower() == "code" or any(SECRET.fullmatch(word) for word in (*words, "".join(words)))
     return not secret and bool(PLAIN.fullmatch(value))
@@ -107,7 +109,7 @@ def _is_shown(name: str, value: str) -> bool:
 
 def _nests(value: str) -> bool:
     """Whether the value is an address, or further parameters, with credentials."""
-    inner = f"?{value}".replace(";", "&") if ";" in value else value
+    inner = value if "://" in value else f"?{re.sub('[ ;,+]', '&', value)}"
     return len(value) > 2 and without_credentials(inner) != inner
 
 

@@ -51,15 +51,23 @@ def _digest(path: Path) -> str:
 def _digests(path: Path, writer: str) -> list[str]:
     """The digests of the last two versions of an output of this writer."""
     list_ = _list(path)
+    if list_.parent.is_symlink() or not list_.is_file():
+        return []
     try:
         first, *digests = list_.read_text(encoding="utf-8").splitlines()
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    except ValueError:
         return []
-    return digests[:2] if first == writer and not list_.parent.is_symlink() else []
+    return digests[:2] if first == writer else []
 
 
 def _list(path: Path) -> Path:
     return path.parent / LISTS / path.name
+
+
+def _check_list(path: Path, writer: str) -> None:
+    folder = _list(path).parent
+    if writer and os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir()):
+        raise OSError(f"{folder} is in the way, which is no folder")
 
 
 @contextmanager
@@ -79,7 +87,9 @@ def outputs(*paths: Path, writer: str, force: bool = False) -> Iterator[list[Pat
         for path in paths:
             with writable(path):
                 path.resolve().parent.mkdir(parents=True, exist_ok=True)
-                folder = cleanup.enter_context(scratch(path.resolve().parent))
+                _check_list(path.resolve(), writer)
+                folder = cleanup.enter_context(scratch(path.resolve().parent)) / "new"
+                folder.mkdir()
                 written.append(folder / path.name)
         yield written
         check_ours(*paths, writer=writer, force=force or not writer)
@@ -105,12 +115,11 @@ def _prepare(path: Path, new: Path, writer: str) -> None:
         os.fsync(file.fileno())
     if not writer:
         return
-    folder = _list(path).parent
-    folder.mkdir(exist_ok=True)
-    if folder.is_symlink():
-        raise OSError(f"{folder} is a link")
-    draft = new.parent / "list"
-    draft.write_text("\n".join([writer, _digest(new), *_digests(path, writer)][:3]) + "\n", encoding="utf-8")
+    _check_list(path, writer)
+    _list(path).parent.mkdir(exist_ok=True)
+    before = [_digest(path)] if path.exists() else []
+    draft = new.parent.with_name("list")
+    draft.write_text("\n".join([writer, _digest(new), *before]) + "\n", encoding="utf-8")
     draft.replace(_list(path))
 
 

@@ -251,6 +251,7 @@ BOMBS: dict[str, tuple[bytes, str]] = {
     "deeper.jsonl": (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}\n", "cannot be read as JSON lines"),
     "deep.json": (b'[{"a":' * 50_000 + b"1" + b"}]" * 50_000, "cannot be read as JSON lines"),
     "line.jsonl": (b'{"a":"' + b"x" * 5_000_000 + b'"}\n', "line 1 is longer than"),
+    "row in a list.json": (b'[{"a":"x"},{"a":"}' + b"x" * 9_000_000 + b'"}]', "a row is longer than"),
     "row.json": (b'[{"a":"' + b"x" * 5_000_000 + b'"}]', "a row is longer than"),
     "line.csv": (b"x" * 2_000_000, "a line has more than 500,000 characters"),
     "second line.csv": (b"a,b\n" + b"x" * 2_000_000, "a line has more than 500,000 characters"),
@@ -330,6 +331,7 @@ EXPANDING: dict[str, Callable[[Path], object]] = {
     "cells.ods": _open_document,
     "texts.parquet": lambda path: _repeated("x" * 30_000, 5_000).write_parquet(path),
     "bytes.parquet": lambda path: _repeated(b"x" * 30_000, 5_000).write_parquet(path),
+    "text.parquet": lambda path: pl.DataFrame({"a": ["x" * 300_000_000, "y"]}).write_parquet(path),
     "lists.parquet": lambda path: pl.DataFrame({"a": [[1.0] * 100_000] * 200}).write_parquet(path),
     "rows.parquet": lambda path: _repeated(1, 20_000_000).write_parquet(path),
     "short.csv": lambda path: path.write_text(WIDE + ("1" + "," * 2_999 + "\n") * 300 + "1\n" * 100_000),
@@ -356,14 +358,30 @@ def test_a_small_file_that_takes_much_memory_gets_one_line(name: str, tmp_path: 
     command = [sys.executable, "-c", SAMPLE, str(tmp_path / name)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(SOURCE)})
     message, kilobytes = done.stdout.splitlines()
-    assert re.search("takes more than|takes too much|cannot be read as Excel", message)
+    assert re.search("takes more than|takes too much|cannot be read as Excel|rows, far more", message)
     assert int(kilobytes) < 300_000
 
 
-def test_what_repeats_is_read(tmp_path: Path) -> None:
+def test_what_is_sparse_or_repeats_is_read(tmp_path: Path) -> None:
     frame = pl.DataFrame({"a": ["a text of some length"] * 300_000, "b": [[1, 2]] * 300_000, "c": range(300_000)})
     frame.write_parquet(tmp_path / "t.parquet")
     assert pl.concat(reader.batches(tmp_path / "t.parquet")).equals(frame)
+    ones = np.random.default_rng(0).random((60_000, 150)) < 0.002
+    sparse = pl.DataFrame({f"c{at}": ones[:, at].astype(np.int64) for at in range(150)})
+    sparse.write_parquet(tmp_path / "sparse.parquet")
+    drawn, rows = reader.sample(tmp_path / "sparse.parquet", 60_000)
+    assert rows == 60_000
+    assert drawn.equals(sparse)
+
+
+@pytest.mark.parametrize("sheet", ["digest a=1, b", "https:§§u:p@h", "Authorization: x"])
+def test_a_name_that_looks_like_a_credential_breaks_nothing(tmp_path: Path, sheet: str) -> None:
+    book = xlsxwriter.Workbook(tmp_path / "digest a=1, b.xlsx")
+    for name in (sheet.replace(":", ""), "other"):
+        book.add_worksheet(name).write_column(0, 0, ["name", 1])
+    book.close()
+    assert reader.names(tmp_path / "digest a=1, b.xlsx") == ["name"]
+    assert len(reader.remarks(tmp_path / "digest a=1, b.xlsx")) == 1
 
 
 def test_a_table_is_the_same_file_under_each_of_its_names(tmp_path: Path) -> None:

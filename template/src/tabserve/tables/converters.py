@@ -16,7 +16,7 @@ from tabserve.tables import dialect as dialects
 Remarks = tuple[str, ...]  # on how a file was read
 
 LONGEST_ROW, MOST_COLUMNS, DEEPEST = 2**22, 100_000, 20  # bytes of a row in JSON, columns, nested types
-SPARSE_CELLS, MOST_EMPTY = 1_000_000, 200  # cells of a large sheet, and how many of them for each that is filled
+SPARSE_ROWS, MOST_EMPTY = 10_000, 200  # rows of a large sheet, and how many of them for each that is not empty
 BOMS = {"utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE), "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)}
 NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 NAMES = {"cp1252": "Windows-1252 (Latin-1 with a few more letters)", "latin-1": "Latin-1"}
@@ -95,8 +95,8 @@ def from_excel(path: Path, name: str, copy: Path) -> Remarks:
         table = pl.DataFrame(book.load_sheet(0, header_row=None, skip_rows=above + 1, schema_sample_rows=None))
     except fastexcel.FastExcelError as error:
         raise UserError(f"{name} cannot be read as Excel: {one_line(error)}") from None
-    filled = sum(column.count() for column in table)
-    if table.height * table.width > max(SPARSE_CELLS, MOST_EMPTY * filled):
+    filled = table.select(pl.any_horizontal(pl.all().is_not_null()).sum()).item()
+    if table.height > max(SPARSE_ROWS, MOST_EMPTY * filled):
         raise UserError(f"{name} has cells far from all others: delete the rows and columns beside the table")
     _with_times(table.rename(dict(zip(table.columns, names, strict=False)))).write_parquet(copy)
     remarks = [f"{name} has {len(others) + 1} sheets; {sheet!r}, the first, is read"] if others else []
@@ -125,9 +125,7 @@ def from_json(path: Path, name: str, copy: Path) -> Remarks:
     decoded, remarks = from_csv(path, name)
     try:
         if start(decoded, 4096).lstrip().startswith(b"["):
-            begin = start(decoded, LONGEST_ROW)
-            if len(begin) == LONGEST_ROW and b"}" not in begin:
-                raise UserError(f"{name}: a row is longer than {LONGEST_ROW:,} bytes")
+            _check_rows(decoded, name)
             table = pl.read_json(io.BytesIO(decoded.read_bytes()), infer_schema_length=None)
             _check_schema(table.schema, name)
             table.write_parquet(copy)
@@ -140,6 +138,14 @@ def from_json(path: Path, name: str, copy: Path) -> Remarks:
         hint = "; NaN and Infinity are not valid JSON, write null" if b"NaN" in start(decoded, BLOCK) else ""
         raise UserError(f"{name} cannot be read as JSON lines: {one_line(error)}{hint}") from None
     return remarks
+
+
+def _check_rows(path: Path, name: str) -> None:
+    """Reject a list with a long row, as far as a text without a bracket shows one."""
+    with path.open("rb") as file:
+        for block in iter(lambda: file.read(LONGEST_ROW), b""):
+            if len(block) == LONGEST_ROW and b"}" not in block:
+                raise UserError(f"{name}: a row is longer than {LONGEST_ROW:,} bytes")
 
 
 def _check_lines(path: Path, name: str) -> None:

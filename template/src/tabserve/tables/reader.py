@@ -15,6 +15,7 @@ import polars as pl
 
 from tabserve.errors import UserError, first_line, suggestion
 from tabserve.tables import dialect as dialects
+from tabserve.tables import parquet
 from tabserve.tables.cells import unmarked
 from tabserve.tables.dialect import dialect
 from tabserve.tables.sources import ENDINGS, Kind, Plain, Source, plain
@@ -22,7 +23,6 @@ from tabserve.tables.sources import ENDINGS, Kind, Plain, Source, plain
 BATCH_ROWS = 50_000
 BATCH_BYTES = 8 * 2**20
 CELL_BYTES = 16  # of a text in memory
-FIRST_ROWS, FASTER = 16, 16  # rows of the first batch of Parquet, and how many times more the next one may have
 RECORD_BYTES = 64 * 2**20
 _ROW, _TAG = "\0row", "\0tag"
 
@@ -103,6 +103,8 @@ def sample(source: Source, rows: int, columns: Sequence[str] = (), seed: int = 0
         tagged = batch.with_columns(tags).with_row_index(_ROW, offset=total)
         total += batch.height
         kept = pl.concat([kept, tagged]) if kept.width else tagged
+        with readable(source) as table:
+            _check_size(parquet.weight(kept), table)
         if kept.height > 2 * rows:
             kept = kept.bottom_k(rows, by=_TAG)
     drawn = kept.bottom_k(rows, by=_TAG) if kept.height > rows else kept
@@ -122,18 +124,10 @@ def batches(source: Source, columns: Sequence[str] = ()) -> Iterator[pl.DataFram
         raise UserError(f"{os.fspath(source)} has no column {shown(missing)}{near}; it has {shown(present)}")
     wanted = list(columns) or present
     with readable(source) as table:
-        is_csv, taken = table.kind == "CSV", 0
-        for batch in _csv_batches(table, wanted) if is_csv else _parquet_batches(lazy.select(wanted)):
-            taken += int(batch.estimated_size())
-            _check_size(taken, table)
-            yield batch
-
-
-def _check_size(taken: int, table: Plain) -> None:
-    if taken > table.most:
-        raise UserError(
-            f"it takes more than {table.most:,} bytes of memory, far more than the file: if you trust it, save a CSV"
-        )
+        if table.kind == "CSV":
+            yield from _csv_batches(table, wanted)
+        else:
+            yield from parquet.batches(lazy.select(wanted), BATCH_ROWS, BATCH_BYTES)
 
 
 def shown(names: Sequence[str], most: int = 30) -> str:
@@ -142,15 +136,12 @@ def shown(names: Sequence[str], most: int = 30) -> str:
     return ", ".join(map(repr, names[:most])) + more
 
 
-def _parquet_batches(lazy: pl.LazyFrame) -> Iterator[pl.DataFrame]:
-    """Few rows first, then as many as fit; dictionaries and repeated values may expand to any size."""
-    start, size, rows = 0, FIRST_ROWS, lazy.select(pl.len()).collect().item()
-    while start < max(rows, 1):
-        batch = lazy.slice(start, size).collect()
-        yield batch
-        start += size
-        fit = size * BATCH_BYTES // max(int(batch.estimated_size()), 1)
-        size = max(1, min(fit, FASTER * size, BATCH_ROWS))
+def _check_size(taken: int, table: Plain) -> None:
+    """Reject rows that take far more memory than their file has; `taken` as `parquet.weight`."""
+    if taken > table.most:
+        raise UserError(
+            f"it takes more than {table.most:,} bytes of memory: if you trust it, save a CSV with all cells"
+        )
 
 
 def _csv_batches(table: Plain, wanted: Sequence[str]) -> Iterator[pl.DataFrame]:

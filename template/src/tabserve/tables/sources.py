@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Literal
 from urllib.parse import unquote, urlsplit
 
-from tabserve.errors import UserError, one_line, without_credentials
+from tabserve.errors import USER, UserError, one_line, without_credentials
 from tabserve.files import BLOCK, start, temporary
 from tabserve.tables import confined, converters, credentials
 
@@ -100,12 +100,10 @@ def _plain(name: str, *version: int) -> Plain:
     most = max(
         UNPACKED_BYTES, min(MOST_PLAIN[kind] * decompressed.stat().st_size, MOST_PACKED * original.stat().st_size)
     )
-    if kind == "Parquet":
-        return Plain(decompressed, kind, original, most)
     if kind == "CSV":
         path, remarks = converters.from_csv(decompressed, name)
         return Plain(path, kind, original, most, remarks)
-    path = temporary(".parquet")
+    path = decompressed if kind == "Parquet" else temporary(".parquet")
     return Plain(path, "Parquet", original, most, confined.convert(kind, decompressed, name, path, most))
 
 
@@ -128,6 +126,8 @@ def _fetched(address: str) -> Path:
             raise credentials.missing(address, "rejects these credentials") from None
         first = _first(error)
         reason = "there is no such file" if isinstance(first, FileNotFoundError) else one_line(first)
+        if USER.search(address) and without_credentials(address).count("@") > 1:
+            reason += "; in a password, write @ as %40 and / as %2F"
         raise UserError(f"{address} cannot be fetched: {reason}") from None
     return path
 
