@@ -62,7 +62,13 @@ def test_the_tasks_that_are_the_same(image: str, project: Path) -> None:
     port = free_port()
     with removed(SLUG):
         task(project, "image", "--image", image)
-        assert f"ok  http://127.0.0.1:{port}/docs" in task(project, "run", "--image", image, "--port", str(port))
+        arguments = ("run", "--image", image, "--port", str(port))
+        printed = task(
+            project, *arguments, SERVE_API_KEY="a-key-for-tests", SERVE_REQUIRE_API_KEY="true", SERVE_PORT="9"
+        )
+        assert f"ok  http://127.0.0.1:{port}/docs" in printed
+        assert status(f"http://127.0.0.1:{port}/model")[0] == 401
+        assert status(f"http://127.0.0.1:{port}/model", None, {"X-API-Key": "a-key-for-tests"})[0] == 200
         assert get(f"http://127.0.0.1:{port}/readyz") == {"status": "ready"}
         assert inspect(SLUG)["Config"]["Image"] == image
         assert f"127.0.0.1:{port}->8080/tcp" in task(project, "ps")

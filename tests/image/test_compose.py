@@ -37,13 +37,14 @@ def second(pushed: str, edited: Path) -> str:
 
 def test_compose_serves_on_this_machine_only(composed: Path, port: int) -> None:
     def compose(*arguments: str) -> str:
-        return docker("compose", *arguments, cwd=composed, COMPOSE_PROJECT_NAME=SLUG)
+        return docker("compose", *arguments, cwd=composed, COMPOSE_PROJECT_NAME=SLUG, SERVE_API_KEY="a-key-for-tests")
 
     try:
         compose("up", "--build", "-d")
         (name,) = compose("ps", "--quiet").split()
         ready(f"http://127.0.0.1:{port}", name)
         wait_until_health(name, "healthy")
+        assert status(f"http://127.0.0.1:{port}/model")[0] == 401
         about = inspect(name)
         assert about["HostConfig"]["PortBindings"] == {f"{port}/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(port)}]}
         assert about["HostConfig"]["ReadonlyRootfs"]

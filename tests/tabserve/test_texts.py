@@ -207,6 +207,8 @@ def test_credentials_come_from_the_address_the_settings_netrc_or_the_environment
                 reader.names(f"{stored}{number}d")
     with pytest.raises(UserError, match=r"needs a value for sig: .* set DATA_SIG in the environment"):
         reader.names(f"http://{address}/signed?sig=***")
+    with pytest.raises(UserError, match=r"set DATA_USER, DATA_PASSWORD, DATA_SIG in the environment"):
+        reader.names(f"http://***@{address}/signed?sig=***")
     monkeypatch.setenv("DATA_SIG", SIGNATURE)
     assert reader.names(f"http://{address}/signed?sig=***")
     monkeypatch.setenv("CONTRACT_DATA", f"http://{USER}:{QUOTED}@{address}/closed/9")

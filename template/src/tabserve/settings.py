@@ -146,7 +146,7 @@ def load(kind: type[S], **overrides: Any) -> S:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0])
         if first["type"] == "extra_forbidden":
-            close = suggestion(name, kind.model_fields)
+            close = suggestion(name, [known for known in kind.model_fields if not known.startswith("api_key")])
             raise UserError(f"{CONFIG}: [{section}] has no setting {name!r}{close}") from None
         shown = "" if name.startswith("api_key") else f", not {first['input']!r}"
         variable = f"{section.upper()}_{name.upper()}"

@@ -362,6 +362,12 @@ def test_a_small_file_that_takes_much_memory_gets_one_line(name: str, tmp_path: 
     assert int(kilobytes) < 300_000
 
 
+def test_a_line_that_is_not_json_is_named(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text('{"a": 1}\n' * 22 + '{"a": 1, "b":\n')
+    with pytest.raises(UserError, match="line 23 is not valid JSON: Expecting value"):
+        reader.names(tmp_path / "t.jsonl")
+
+
 def test_what_is_sparse_or_repeats_is_read(tmp_path: Path) -> None:
     frame = pl.DataFrame({"a": ["a text of some length"] * 300_000, "b": [[1, 2]] * 300_000, "c": range(300_000)})
     frame.write_parquet(tmp_path / "t.parquet")

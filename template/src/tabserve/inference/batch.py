@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from tabserve.contract import schema
 from tabserve.contract.encoding import encode_table
 from tabserve.contract.model import Column, Contract, free_name, label_text, prediction_columns
-from tabserve.errors import UserError
+from tabserve.errors import UserError, suggestion
 from tabserve.inference.model import OVERFLOW, Model, Prediction, significant
 from tabserve.outputs import discard, outputs, writable
 from tabserve.tables import casting, reader
@@ -82,7 +82,10 @@ def _check(model: Model, source: Source, out: Path, rejects: Path) -> None:
         if is_same_file(source, written):
             raise UserError(f"{written} is the input itself and would be overwritten: choose another file to write")
     if missing := [name for name in absent(model, source) if not model.contract.features[name].missing]:
-        raise UserError(f"{source} lacks required columns {reader.shown(missing)}; it has {reader.shown(present)}")
+        near = suggestion(missing[0], present)
+        raise UserError(
+            f"{source} lacks required columns {reader.shown(missing)}{near}; it has {reader.shown(present)}"
+        )
     if taken := [name for name in prediction_columns(model.contract) if name in present]:
         raise UserError(f"{source} already has a column {taken[0]!r}, which predictions are written to: rename it")
 

@@ -2,6 +2,7 @@
 
 import codecs
 import io
+import json
 import re
 import shutil
 from pathlib import Path
@@ -136,8 +137,19 @@ def from_json(path: Path, name: str, copy: Path) -> Remarks:
             lines.sink_parquet(copy)
     except pl.exceptions.PolarsError as error:
         hint = "; NaN and Infinity are not valid JSON, write null" if b"NaN" in start(decoded, BLOCK) else ""
-        raise UserError(f"{name} cannot be read as JSON lines: {one_line(error)}{hint}") from None
+        raise UserError(f"{name} cannot be read as JSON lines: {_bad_line(decoded) or one_line(error)}{hint}") from None
     return remarks
+
+
+def _bad_line(path: Path) -> str:
+    """Which line is not valid JSON, if the file has a value on each."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                json.loads(line or b"null")
+            except (ValueError, RecursionError) as error:
+                return f"line {number} is not valid JSON: {one_line(error)}" if number > 1 else ""
+    return ""
 
 
 def _check_rows(path: Path, name: str) -> None:

@@ -62,11 +62,14 @@ def _of_host(host: str) -> tuple[str, str]:
 
 def missing(address: str, what: str) -> UserError:
     """What to say where a store wants credentials, or others."""
-    parameters = PARAMETER.finditer(without_credentials(address))
+    stored = without_credentials(address)
+    has_user, parameters = USER.search(stored), PARAMETER.finditer(stored)
     variables = [_variable(found[1]) for found in parameters if found[2] == HIDDEN]
-    how = f"set {' and '.join(variables or ['DATA_USER', 'DATA_PASSWORD'])} in the environment"
-    netrc = "" if variables else "add the host to ~/.netrc, or "
-    return UserError(f"{address} {what}: give the whole address with DATA=, {'or ' if variables else ''}{netrc}{how}")
+    if has_user or not variables:
+        variables = ["DATA_USER", "DATA_PASSWORD", *variables]
+    how = f"set {', '.join(variables)} in the environment"
+    netrc = "add the host to ~/.netrc, or " if variables == ["DATA_USER", "DATA_PASSWORD"] else ""
+    return UserError(f"{address} {what}: give the whole address with DATA=, {'' if netrc else 'or '}{netrc}{how}")
 
 
 def _variable(name: str) -> str:

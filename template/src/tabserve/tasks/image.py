@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import re
 import time
 
@@ -13,6 +14,8 @@ from tabserve.operations import size as sizes
 from tabserve.operations.container import POLL, READY_SECONDS, last_log
 from tabserve.project import Project
 from tabserve.tasks.model_file import train_if_missing
+
+OF_THE_IMAGE = ("host", "port", "model")  # settings that a container has its own values for
 
 
 def image(arguments: argparse.Namespace, project: Project) -> None:
@@ -42,7 +45,10 @@ def run(arguments: argparse.Namespace, project: Project) -> None:
         raise UserError(f"there is no image {named} on this machine: build it with `make image`")
     inside = next(iter(json.loads(exposed) or {}), f"{port}/tcp").partition("/")[0]
     publish = ("--publish", f"127.0.0.1:{port}:{inside}")
-    if code := programs.code_of("docker", "run", "--detach", *publish, "--name", project.name, named):
+    # Docker takes the values, keys among them, from the environment, so that no list of processes shows them.
+    given = (f"SERVE_{field.upper()}" for field in settings.ServeSettings.model_fields if field not in OF_THE_IMAGE)
+    environment = [word for variable in given if variable in os.environ for word in ("--env", variable)]
+    if code := programs.code_of("docker", "run", "--detach", *publish, *environment, "--name", project.name, named):
         left = (*_filter(project), "--filter", "status=created")  # its port was taken, say
         if found := programs.output("docker", "ps", "--all", "--quiet", *left):
             programs.output("docker", "rm", found)
