@@ -74,7 +74,7 @@ def test_the_tasks_that_are_the_same(image: str, project: Path) -> None:
         assert f"127.0.0.1:{port}->8080/tcp" in task(project, "ps")
         with InFlight(port) as request:
             task(project, "stop")
-        assert request.answer.startswith(b"HTTP/1.1 422 ")
+        assert request.answer.startswith(b"HTTP/1.1 401 ")
         check_stopped(SLUG)
         assert "Exited (0)" in task(project, "ps")
         task(project, "rm")

@@ -69,6 +69,7 @@ SHOWN = (
     "the bearer bondholder has a digest a=1 b=2",
     "https://h/x?dataset_id=550e8400-e29b-41d4-a716-446655440000",
     "the header X-API-Key does not hold the key",
+    "SERVE_API_KEY in the environment, or /run/secrets/serve_api_key: should have 8 or more characters",
     "mail a@b.org, key=1, bearer of news",
 )
 

@@ -26,7 +26,7 @@ SHOWN_USER = re.compile(
 )
 PARAMETER = re.compile(r"(?<=[?&;#])([^\s=&;#?]+)=([^\s&#'\"<>]*)")
 HEADER = re.compile(
-    r"(?i)((?:authorization|(?:api|account|access)[-_]?key|x-auth|x-session|(?<![\w-])[a-z][\w-]*-(?:token|key|secret|password|signature))"
+    r"(?i)((?:authorization|(?:api|account|access)-?key|x-auth|x-session|(?<![\w-])[a-z][\w-]*-(?:token|key|secret|password|signature))"
     r"(?:['\"]?\s*+[:=]|['\"]\s*+,)"
     r"\s*+(?>(?:b(?=['\"]))?['\"]?)(?!\*\*\*))[^\s'\"](?:[^'\"\n]*[^\s'\"])?"
     r"|(cookie['\"]?\s*+[:=,]\s*+(?>(?:b(?=['\"]))?['\"]?)(?!\*\*\*))(?=[^'\"\n]*=)[^\s'\"](?:[^'\"\n]*[^\s'\"])?"
