@@ -13,7 +13,7 @@ CONTROLS = re.compile(
     "\ufeff\uffa0\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]"
 )
 # The user of an address, and its password: all before the last @ ahead of the path (RFC 3986). A password may hold / if
-# what follows the colon is no port. Before an account of Azure, or a branch of GitHub, it is no credential.
+# what follows the colon is not a port. Before an account of Azure, or a branch of GitHub, it is not a credential.
 _START = r"(?:(?<=//)|(?<=:/)|(?<=:\\\\))(?!/)(?<!github://)"
 _PASSWORD = r":(?!\d{1,5}(?:[/?#'\"\s]|$))"
 _ALONE = r"(?<!abfs://)(?<!abfss://)(?<!wasb://)(?<!wasbs://)[^\s/?#:@]*@"

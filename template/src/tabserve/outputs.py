@@ -67,7 +67,7 @@ def _list(path: Path) -> Path:
 def _check_list(path: Path, writer: str) -> None:
     folder = _list(path).parent
     if writer and os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir()):
-        raise OSError(f"{folder} is in the way, which is no folder")
+        raise OSError(f"{folder} is in the way: remove it")
 
 
 @contextmanager
