@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -103,16 +104,103 @@ def test_edits_and_answers_stay_and_news_arrive(template: Path, project: Path) -
     assert (answers["project_name"], answers["estimator"], answers["news"]) == ("Mine", "linear", True)
 
 
-def test_the_task_update_is_the_same(template: Path, project: Path) -> None:
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    run("make", "setup", cwd=project, PATH=path)
+def updated(project: Path, *arguments: str, code: int = 0) -> str:
+    """What the task `update` prints; git for Windows brings the shell in which parts of git are written."""
+    return task(project, "update", *arguments, code=code, PATH="/usr/bin:/bin")
+
+
+def files(printed: str) -> dict[str, str]:
+    """The classes of the files that `--json` prints."""
+    return {file["path"]: file["class"] for file in json.loads(printed.splitlines()[0])["files"]}
+
+
+@pytest.fixture
+def locked(project: Path) -> Path:
+    """The project with an environment for its tasks, and an edit in the template's own folder."""
+    run("make", "setup", cwd=project, PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    with (project / "src/tabserve/page.py").open("a") as file:
+        file.write("\nOURS = 1\n")
     commit(project, "Locked")
+    return project
+
+
+def test_an_update_is_shown_first_then_done_and_can_be_undone(template: Path, locked: Path) -> None:
     release_second(template)
-    # Git for Windows brings the shell in which parts of git are written.
-    assert "now has the template's changes" in task(project, "update", PATH="/usr/bin:/bin")
-    assert run("git", "ls-files", "-u", cwd=project) == ""
-    assert (project / "NEWS.md").read_text() == "# News of Mine\n"
-    assert "max_iter=5_000" in (project / "src/mine/pipeline.py").read_text()
+    (locked / ".env").write_text("SERVE_API_KEY=a-key-for-tests\n")
+    before, state = run("git", "rev-parse", "HEAD", cwd=locked), run("git", "status", "--porcelain", cwd=locked)
+    shown = updated(locked, "--dry-run", "--json")
+    assert files(shown) == {
+        ".copier-answers.yml": "updated",
+        "Makefile": "updated",
+        "NEWS.md": "new",
+        "README.md": "yours",
+        "config.toml": "yours",
+        "data/loans.csv": "yours",
+        "pyproject.toml": "updated",
+        "src/mine/pipeline.py": "yours",
+        "src/tabserve/page.py": "machinery-edited",
+    }
+    assert shown.splitlines()[-1].startswith("updated")
+    assert updated(locked, code=2).splitlines()[-1].startswith("refused: nothing was touched")
+    assert run("git", "rev-parse", "HEAD", cwd=locked) == before
+    assert run("git", "status", "--porcelain", cwd=locked) == state
+    done = updated(locked, "--yes")
+    assert done.splitlines()[-1].startswith("updated: 1.0.0 to 1.1.0")
+    assert run("git", "log", "-1", "--format=%s", cwd=locked) == "Update from the template: 1.0.0 to 1.1.0\n"
+    assert run("git", "status", "--porcelain", cwd=locked) == state
+    assert "uv.lock" in run("git", "diff", "--name-only", "HEAD~", cwd=locked).split()
+    assert (locked / "NEWS.md").read_text() == "# News of Mine\n"
+    assert "max_iter=5_000" in (locked / "src/mine/pipeline.py").read_text()
+    assert "OURS = 1" in (locked / "src/tabserve/page.py").read_text()
+    assert not (locked / ".pre-commit-config.yaml").exists()
+    run("git", "apply", "--check", ".git/template-update.patch", "--include=README.md", cwd=locked)
+    assert updated(locked, "--yes").splitlines()[-1].startswith("up-to-date")
+    task(locked, "update-abort", PATH="/usr/bin:/bin")
+    assert run("git", "rev-parse", "HEAD", cwd=locked) == before
+    assert run("git", "status", "--porcelain", cwd=locked) == state
+    assert (locked / ".env").exists()
+
+
+def test_conflicts_wait_for_the_person(template: Path, locked: Path) -> None:
+    edit(locked / "Makefile", "help: ## show this list", "help: ## show our list")
+    commit(locked, "Our help")
+    before = run("git", "rev-parse", "HEAD", cwd=locked)
+    release_second(template)
+    assert updated(locked, "--yes", code=1).splitlines()[-1].startswith("conflicts")
+    text = (locked / "Makefile").read_text()
+    for line in ("<<<<<<< yours", "help: ## show our list", "help: ## show this list of tasks", ">>>>>>> template"):
+        assert line in text.splitlines()
+    assert run("git", "diff", "--name-only", "--diff-filter=U", cwd=locked) == "Makefile\n"
+    assert "an update waits" in updated(locked, "--yes", code=2)
+    assert "Makefile still has conflict markers" in task(locked, "update-continue", code=1, PATH="/usr/bin:/bin")
+    task(locked, "update-abort", PATH="/usr/bin:/bin")
+    assert run("git", "rev-parse", "HEAD", cwd=locked) == before
+    assert "show our list" in (locked / "Makefile").read_text()
+    assert run("git", "diff", "HEAD", cwd=locked) == ""
+    updated(locked, "--yes", "--branch", "news", code=1)
+    text = (locked / "Makefile").read_text()
+    edit(locked / "Makefile", text[text.index("<<<<<<<") : text.index(">>>>>>> template")], "")
+    edit(locked / "Makefile", ">>>>>>> template\n", "help: ## both\n")
+    task(locked, "update-continue", PATH="/usr/bin:/bin")
+    assert run("git", "diff", "HEAD", cwd=locked) == ""
+    assert run("git", "log", "-1", "--format=%P", cwd=locked) == before
+    assert run("git", "branch", "--show-current", cwd=locked) == "news\n"
+
+
+def test_files_that_git_does_not_know_are_never_replaced(template: Path, locked: Path) -> None:
+    (locked / ".git/info/exclude").write_text("NEWS.md\n")
+    (locked / "NEWS.md").write_text("mine")
+    release_second(template)
+    assert updated(locked, "--dry-run", code=1).splitlines()[-1].startswith("conflicts")
+    assert updated(locked, "--yes", code=2).splitlines()[-1].startswith("refused: NEWS.md is not in git")
+    assert (locked / "NEWS.md").read_text() == "mine"
+
+
+def test_what_cannot_be_updated_is_one_line(template: Path, locked: Path) -> None:
+    assert "refused: " in updated(locked, "--from", "/nowhere", code=2)
+    assert "refused: " in updated(locked, "--to", "9.9.9", code=2)
+    edit(locked / "Makefile", "help: ## show this list", "help: ## show our list")
+    assert "commit or stash your changes first (M Makefile)" in updated(locked, code=2)
 
 
 def test_what_users_own_is_not_touched(template: Path, project: Path) -> None:

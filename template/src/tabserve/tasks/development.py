@@ -12,9 +12,13 @@ from tabserve.operations import check, programs
 from tabserve.project import Project
 from tabserve.tasks.cluster import paths
 from tabserve.tasks.model_file import train_if_missing
+from tabserve.updating import applying
+from tabserve.updating.git import Git
+from tabserve.updating.start import start
 
 MADE = (".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", "build", "dist")
 CHECKS = {"ruff check": "ruff check .", "ruff format": "ruff format --check .", "mypy": "mypy"}
+REFUSED = 2  # the exit code of an update that touched nothing
 FIXES = {"ruff check": "ruff check --fix .", "ruff format": "ruff format ."}
 
 
@@ -31,9 +35,23 @@ def hooks(arguments: argparse.Namespace, project: Project) -> None:
 
 
 def update(arguments: argparse.Namespace, project: Project) -> None:
-    """`update`: merge template updates."""
-    uv = os.environ.get("UV", "uv")
-    programs.call(uv, "tool", "run", "--from", "copier", "python", "-m", "copier", "update", "--defaults")
+    """`update`: show what the template has changed since, and merge it."""
+    try:
+        code = start(arguments)
+    except UserError as error:
+        say(f"refused: {error}", error=True)
+        code = REFUSED
+    raise SystemExit(code)
+
+
+def update_continue(arguments: argparse.Namespace, project: Project) -> None:
+    """`update-continue`: commit an update whose conflicts are resolved."""
+    say(f"updated: {applying.resume(Git(Path.cwd()))[:12]}; `update-abort` undoes it")
+
+
+def update_abort(arguments: argparse.Namespace, project: Project) -> None:
+    """`update-abort`: go back to the commit before the update."""
+    say(f"back at {applying.abort(Git(Path.cwd()))[:12]}, as before the update")
 
 
 def test(arguments: argparse.Namespace, project: Project) -> None:

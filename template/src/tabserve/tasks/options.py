@@ -58,7 +58,9 @@ GROUPS = {
         "lint": "check style, types and manifests",
         "format": "apply automatic fixes and format the code",
         "hooks": "run `lint` before each commit and `test` before each push",
-        "update": "merge template updates; commit your work first",
+        "update": "show what the template has changed since, and merge it",
+        "update-continue": "commit an update whose conflicts are resolved",
+        "update-abort": "go back to the commit before the update",
         "clean": "remove caches and builds, but keep the model and the environment",
     },
 }
@@ -106,6 +108,16 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         _option("--memory", metavar="N", help="memory limit for the load test; default: from k8s/deployment.yaml"),
     ),
     "check-k8s": (_option("piped", nargs="?", choices=("-",), help="read kustomize's output from standard input"),),
+    "update": (
+        _option("--to", metavar="VERSION", help="default: the newest release"),
+        _option("--from", dest="source", metavar="URL", help="the template's address; default: where it was last"),
+        _option("--data", metavar="KEY=VALUE", action="append", default=[], help="another answer to a question"),
+        _option("--answers", metavar="FILE", type=Path, help="a YAML file with other answers"),
+        _option("--branch", metavar="NAME", default="", help="commit to a new branch"),
+        _option("--yes", action="store_true", help="do not ask"),
+        _option("--dry-run", action="store_true", help="only show what would happen"),
+        _option("--json", action="store_true", help="show it as one JSON object"),
+    ),
     "deploy": (
         IMAGE,
         _option("--render", action="store_true", help="print the manifests without applying them"),

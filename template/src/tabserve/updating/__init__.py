@@ -1,0 +1,1 @@
+"""Updates of the template: what they would do, and doing it, by throw-away commits."""

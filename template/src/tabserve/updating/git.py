@@ -1,0 +1,113 @@
+"""Git's plumbing, the same under any configuration: no hook, signature, conversion of line ends or rerere."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+NEUTRAL = {
+    "core.hooksPath": os.devnull,
+    "core.attributesFile": os.devnull,
+    "core.autocrlf": "false",
+    "core.safecrlf": "false",
+    "core.quotePath": "false",
+    "commit.gpgSign": "false",
+    "rerere.enabled": "false",
+    "merge.conflictStyle": "diff3",
+    "merge.directoryRenames": "false",
+    "merge.renames": "true",
+    "merge.renameLimit": "10000",
+    "diff.renames": "true",
+    "diff.renameLimit": "10000",
+    "protocol.file.allow": "always",
+}
+AUTHOR = ("copier-mlops", "update@localhost")  # where git knows nobody
+Entry = tuple[str, str]  # the mode of a file, and its object
+Entries = dict[str, Entry]  # by path
+
+
+class GitError(Exception):
+    """What git said when it failed."""
+
+
+@dataclass(frozen=True)
+class Git:
+    """A repository, or a folder inside one."""
+
+    folder: Path
+    variables: dict[str, str] = field(default_factory=dict)
+
+    def run(self, *arguments: str, text: str | None = None, codes: tuple[int, ...] = (0,)) -> str:
+        """What git prints; raises `GitError` for another exit code."""
+        options = [word for name, value in NEUTRAL.items() for word in ("-c", f"{name}={value}")]
+        done = subprocess.run(
+            ["git", *options, *arguments],
+            cwd=self.folder,
+            env={**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", **self.variables},
+            input=text,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+        )
+        if done.returncode not in codes:
+            raise GitError(
+                (done.stderr.strip() or done.stdout.strip() or f"git {arguments[0]} failed").splitlines()[-1]
+            )
+        return done.stdout
+
+    def line(self, *arguments: str, text: str | None = None) -> str:
+        """The one line that git prints."""
+        return self.run(*arguments, text=text).strip()
+
+    def with_(self, **variables: str | Path) -> "Git":
+        """The same with more variables in its environment."""
+        return Git(self.folder, self.variables | {name: str(value) for name, value in variables.items()})
+
+    def entries(self, tree: str) -> Entries:
+        """The files of a tree."""
+        return dict(_entry(line) for line in _parts(self.run("ls-tree", "-r", "-z", "--full-tree", tree)))
+
+    def tree(self, entries: Entries, index: Path) -> str:
+        """The tree that has these files; `index` is a path for a file that does not exist."""
+        lines = "".join(f"{mode} {found}\t{path}\0" for path, (mode, found) in entries.items())
+        git = self.with_(GIT_INDEX_FILE=index)
+        git.run("update-index", "-z", "--index-info", text=lines)
+        tree = git.line("write-tree")
+        index.unlink(missing_ok=True)
+        return tree
+
+    def tree_of(self, folder: Path, index: Path) -> str:
+        """The tree of all files in a folder, ignored ones too."""
+        git = Git(folder, self.variables | {"GIT_DIR": self.line("rev-parse", "--absolute-git-dir")})
+        git = git.with_(GIT_WORK_TREE=folder, GIT_INDEX_FILE=index)
+        git.run("add", "--all", "--force", "--", ".")
+        tree = git.line("write-tree")
+        index.unlink(missing_ok=True)
+        return tree
+
+    def commit(self, tree: str, message: str, *parents: str) -> str:
+        """A commit of a tree, which no branch has."""
+        chosen = [word for parent in parents for word in ("-p", parent)]
+        return self._with_author().line("commit-tree", tree, *chosen, "-m", message)
+
+    def _with_author(self) -> "Git":
+        name, address = AUTHOR
+        for who in ("AUTHOR", "COMMITTER"):
+            try:
+                self.run("var", f"GIT_{who}_IDENT")
+            except GitError:
+                return self.with_(
+                    GIT_AUTHOR_NAME=name, GIT_AUTHOR_EMAIL=address, GIT_COMMITTER_NAME=name, GIT_COMMITTER_EMAIL=address
+                )
+        return self
+
+
+def _entry(line: str) -> tuple[str, Entry]:
+    about, path = line.split("\t", 1)
+    mode, _, found = about.split()[:3]
+    return path, (mode, found)
+
+
+def _parts(text: str) -> Iterator[str]:
+    return (part for part in text.split("\0") if part)

@@ -1,0 +1,47 @@
+"""What is new between two versions, from the template's CHANGELOG.md."""
+
+import re
+from collections.abc import Iterator
+from itertools import zip_longest
+
+HEADING = re.compile(r"^## (?P<version>\d+(?:\.\d+)*(?:(?:a|b|rc)\d+)?)\b.*$", re.MULTILINE)
+BEFORE = re.compile(r"^### Before you deploy$(?P<text>.*?)(?=^##|\Z)", re.MULTILINE | re.DOTALL)
+VERSION = re.compile(r"v?(\d+(?:\.\d+)*)(?:(a|b|rc)(\d+))?(?:-(\d+)-g[0-9a-f]+)?")
+STAGES = {"a": 0, "b": 1, "rc": 2, None: 3}
+Order = tuple[tuple[int, ...], int, int, int]
+
+
+def order(version: str) -> Order | None:
+    """What a version is compared by, PEP 440's or of `git describe`; None where it is neither.
+
+    Source: https://packaging.python.org/en/latest/specifications/version-specifiers/
+    """
+    found = VERSION.fullmatch(version)
+    if not found:
+        return None
+    numbers = [int(part) for part in found[1].split(".")]
+    while numbers and not numbers[-1]:
+        numbers.pop()
+    return tuple(numbers), STAGES[found[2]], int(found[3] or 0), int(found[4] or 0)
+
+
+def latest(versions: list[str], early: bool = False) -> str | None:
+    """The newest of the versions; one before a release (1.0rc1) only if `early`."""
+    known = [(found, version) for version in versions if (found := order(version)) and (early or found[1] == 3)]
+    return max(known)[1] if known else None
+
+
+def sections(changelog: str, after: str, until: str) -> Iterator[tuple[str, str]]:
+    """Versions and their changes, newest first, of those that an update crosses."""
+    low, high = order(after), order(until)
+    headings = list(HEADING.finditer(changelog))
+    for heading, following in zip_longest(headings, headings[1:]):
+        found = order(heading["version"])
+        if found and high and found <= high and (low is None or found > low):
+            yield heading["version"], changelog[heading.end() : following.start() if following else None].strip()
+
+
+def before_you_deploy(changes: str) -> str:
+    """The part of a version's changes that people must act on."""
+    found = BEFORE.search(changes)
+    return found["text"].strip() if found else ""

@@ -1,0 +1,79 @@
+"""What an update would do to each file."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from tabserve.updating.git import Entries
+from tabserve.updating.merging import Merged
+from tabserve.updating.ownership import is_templates
+
+Kind = Literal["new", "updated", "merged", "conflict", "renamed", "removed", "machinery-edited", "yours"]
+MEANINGS: dict[Kind, str] = {
+    "new": "added by the template",
+    "updated": "changed by the template, not by you",
+    "merged": "changed by both, without a conflict",
+    "conflict": "changed by both: you decide",
+    "renamed": "renamed by the template",
+    "removed": "removed by the template",
+    "machinery-edited": "edited by you in the template's own folder",
+    "yours": "yours: stays as it is, the template's change is a patch",
+}
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that an update touches, or leaves to the person."""
+
+    path: str
+    kind: Kind
+    reason: str = ""
+
+
+def files(old: Entries, new: Entries, head: Entries, merged: Merged, is_yours: Callable[[str], bool]) -> list[File]:
+    """The files that differ between two renders, or that a person edited in the template's folder, each with one kind.
+
+    Paths are from the project's root, also those of `merged`.
+    """
+    return list(_files(old, new, head, merged, is_yours))
+
+
+def _files(
+    old: Entries, new: Entries, head: Entries, merged: Merged, is_yours: Callable[[str], bool]
+) -> Iterator[File]:
+    targets = set(merged.renames.values())
+    for path in sorted({*old, *new, *merged.conflicts}):
+        before, after, now = old.get(path), new.get(path), head.get(path)
+        edited = now is not None and before is not None and now != before
+        if is_yours(path):
+            if before != after and after != now and (now or not before):
+                yield File(path, "yours", "deleted by the template" if after is None else "")
+        elif is_templates(path) and edited:
+            yield File(path, "machinery-edited", "conflict" if path in merged.conflicts else "merged")
+        elif path in merged.conflicts:
+            yield File(path, "conflict", merged.conflicts[path])
+        elif before == after or path in targets or (before and not now):
+            continue
+        elif path in merged.renames:
+            yield File(path, "renamed", f"to {merged.renames[path]}")
+        elif before is None:
+            if now is None:
+                yield File(path, "new")
+        elif after is None:
+            yield File(path, "removed")
+        elif now != after:
+            yield File(path, "merged" if edited else "updated")
+
+
+def as_json(file: File) -> dict[str, Any]:
+    """A file as `--json` prints it."""
+    found = asdict(file)
+    return {"path": found["path"], "class": found["kind"], **({"reason": file.reason} if file.reason else {})}
+
+
+def lines(found: list[File]) -> Iterator[str]:
+    """The files by kind, for people."""
+    for kind, meaning in MEANINGS.items():
+        if some := [file for file in found if file.kind == kind]:
+            yield f"{kind} ({meaning})"
+            yield from (f"  {file.path}{f'  {file.reason}' if file.reason else ''}" for file in some)
