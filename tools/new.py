@@ -37,6 +37,7 @@ from tools import origin
 ROOT = Path(__file__).resolve().parents[1]
 READY_SECONDS = 30
 NEEDED = (".copier-answers.yml", "config.toml", "Makefile")
+OURS = ("ARGS", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES")  # what this repository's make hands on is not for the project's
 OPTIONS = {
     ("-q", "--quiet"): ("--quiet",),
     ("-l", "--defaults"): ("--defaults",),
@@ -254,7 +255,8 @@ def last_line(text: str) -> str:
 
 def task(project: Path, name: str) -> None:
     """Run a task of the project; its output is shown as it comes."""
-    if subprocess.run(["make", "--no-print-directory", "-C", str(project), name]).returncode:
+    theirs = {key: value for key, value in os.environ.items() if key not in OURS}
+    if subprocess.run(["make", "--no-print-directory", "-C", str(project), name], env=theirs).returncode:
         raise NewProjectError(f"`make {name}` failed in {project}, see above: fix it there and run it again")
 
 
