@@ -46,7 +46,7 @@ def update(arguments: argparse.Namespace, project: Project) -> None:
 
 def update_continue(arguments: argparse.Namespace, project: Project) -> None:
     """`update-continue`: commit an update whose conflicts are resolved."""
-    say(f"updated: {applying.resume(Git(Path.cwd()))[:12]}; `update-abort` undoes it")
+    say(f"updated: {applying.resume(Git(Path.cwd()))[:12]}; `make update-abort` undoes it")
 
 
 def update_abort(arguments: argparse.Namespace, project: Project) -> None:

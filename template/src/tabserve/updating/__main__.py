@@ -63,10 +63,10 @@ def _run(options: argparse.Namespace, folder: Path) -> int:
     if planned.patch:
         say(f"your own files stay as they are; for the template's changes to them: git apply {_patch(request)}")
     if planned.merged.conflicts:
-        return _end("conflicts", "resolve them, then `update-continue`, or `update-abort`")
+        return _end("conflicts", "resolve them, then `make update-continue`, or `make update-abort`")
     if _changes(planned, "pyproject.toml") and not applying.add_lock(Git(request.project)):
         say("uv.lock could not be made again: run `uv lock` later")
-    return _end("updated", f"{planned.version} to {options.to}; `update-abort` undoes it")
+    return _end("updated", f"{planned.version} to {options.to}; `make update-abort` undoes it")
 
 
 def _changes(planned: session.Plan, path: str) -> bool:
@@ -94,10 +94,11 @@ def _agreed() -> bool:
 def _lines(planned: session.Plan, version: str) -> Iterator[str]:
     yield f"{planned.version} -> {version}"
     for number, changes in planned.notes:
-        yield f"\n{number}\n{changes}"
+        yield f"\n{number}\n{notes.BEFORE.sub('', changes).strip()}"
     for number, changes in planned.notes:
         if act := notes.before_you_deploy(changes):
-            yield f"\nBefore you deploy ({number}):\n{act}"
+            yield f"\nBefore you deploy {number}:\n{act}"
+    yield ""
     for name, answer in planned.questions.items():
         yield f"new question {name}: {answer}; another answer: --data {name}=..."
     yield from preview.lines(planned.files)

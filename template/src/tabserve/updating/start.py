@@ -40,14 +40,14 @@ def _check(git: Git) -> None:
     except GitError:
         raise UserError("commit your work first, nothing is in git yet") from None
     if waiting(git):
-        raise UserError("an update waits for its conflicts: `update-continue` or `update-abort`")
+        raise UserError("an update waits for its conflicts: `make update-continue` or `make update-abort`")
     if changed := git.line("status", "--porcelain", "--untracked-files=no"):
         raise UserError(f"commit or stash your changes first ({changed.splitlines()[0]})")
 
 
 def _start(options: argparse.Namespace, project: Path, folder: Path) -> int:
     source, template, render = options.source or _answer("_src_path"), folder / "template", folder / "new"
-    Git(folder).run("clone", "--quiet", address(source), str(template))
+    Git(project).run("clone", "--quiet", address(source), str(template))
     version = options.to or _newest(Git(template), _answer("_commit"))
     copier = [os.environ.get("UV", "uv"), "tool", "run", "--quiet", "--from", COPIER, "python", "-P", "-m"]
     answers = ("--data-file", str(project / ANSWERS))
