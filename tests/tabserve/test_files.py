@@ -209,10 +209,11 @@ WRITERS = {"files.py", "outputs.py", "tasks/development.py"}  # the last one rem
 
 
 def test_every_output_goes_through_one_module() -> None:
-    """Parts of an output, in a folder of `outputs`, are what batch scoring writes."""
+    """Batch scoring writes parts of an output; an update writes temporary files, and the project by git."""
     found = set()
     for path in sorted((SOURCE / "tabserve").rglob("*.py")):
         names = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
-        if names & WRITES:
-            found.add(path.relative_to(SOURCE / "tabserve").as_posix())
+        name = path.relative_to(SOURCE / "tabserve").as_posix()
+        if names & WRITES and not name.startswith("updating/"):
+            found.add(name)
     assert found <= WRITERS | {"inference/batch.py"}, found
