@@ -145,7 +145,7 @@ class Parser(argparse.ArgumentParser):
 def _listed() -> Iterator[str]:
     for group, tasks in GROUPS.items():
         yield f"\n{group}:\n"
-        yield from (f"  {name:<12} {what}\n" for name, what in tasks.items())
+        yield from (f"  {name:<15} {what}\n" for name, what in tasks.items())
 
 
 def _words(arguments: list[str]) -> list[str]:
