@@ -220,7 +220,7 @@ def test_local_mk_adds_targets(prepared: Prepared, tmp_path: Path) -> None:
     shutil.copy(project / "Makefile", tmp_path)
     (tmp_path / "local.mk").write_text("hello: ## greet\n\t@echo hello $(DATA)\n")
     assert make(tmp_path, "hello", "DATA=you") == "hello you\n"
-    assert "make hello      greet" in make(tmp_path)
+    assert "make hello           greet" in make(tmp_path)
 
 
 def test_the_hooks_call_the_tasks(prepared: Prepared) -> None:
