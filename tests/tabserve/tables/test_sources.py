@@ -363,7 +363,7 @@ def test_a_small_file_that_takes_much_memory_gets_one_line(name: str, tmp_path: 
 
 
 def test_a_line_that_is_not_json_is_named(tmp_path: Path) -> None:
-    (tmp_path / "t.jsonl").write_text('{"a": 1}\n' * 22 + '{"a": 1, "b":\n')
+    (tmp_path / "t.jsonl").write_text('{"a": 1}\n' * 21 + "\n" + '{"a": 1, "b":\n')
     with pytest.raises(UserError, match="line 23 is not valid JSON: Expecting value"):
         reader.names(tmp_path / "t.jsonl")
 

@@ -146,7 +146,7 @@ def _bad_line(path: Path) -> str:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
-                json.loads(line or b"null")
+                json.loads(line.strip() or b"null")
             except (ValueError, RecursionError) as error:
                 return f"line {number} is not valid JSON: {one_line(error)}" if number > 1 else ""
     return ""

@@ -41,9 +41,8 @@ def merge(git: Git, head: str, old: Entries, new: Entries, is_yours: Callable[[s
     old = {path: entry for path, entry in old.items() if not is_yours(path)}
     new = {path: entry for path, entry in new.items() if not is_yours(path)}
     base = git.commit(git.tree(old, index), BASE)
-    ours = git.commit(git.line("rev-parse", f"{head}^{{tree}}"), YOURS, base)
     renames = _renames(git, base, git.commit(git.tree(new, index), TEMPLATE, base))
-    deleted = old.keys() - git.entries(head).keys() - _renames(git, base, ours).keys()
+    deleted = old.keys() - git.entries(head).keys() - _renames(git, base, head).keys()
     gone = deleted | {renames[path] for path in deleted if path in renames}
     base = git.commit(git.tree({path: entry for path, entry in old.items() if path not in gone}, index), BASE)
     ours = git.commit(git.line("rev-parse", f"{head}^{{tree}}"), YOURS, base)
