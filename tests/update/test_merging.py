@@ -164,7 +164,7 @@ def test_versions_are_ordered_and_their_notes_found() -> None:
     assert notes.order("1.0") == notes.order("v1.0.0")
     assert notes.order("main") is None
     assert notes.latest(["0.9.0", "0.10.0", "1.0.0rc1", "other"]) == "0.10.0"
-    assert notes.latest(["1.0.0rc1"], early=True) == "1.0.0rc1"
+    assert notes.latest(["1.0.0rc1"]) is None
     changes = "# Changes\n\n## 1.1\n\n- b\n\n### Before you deploy\n\nSet X.\n\n## 1.0\n\n- a\n\n## 0.9\n\n- z\n"
     assert dict(notes.sections(changes, "0.9", "1.0")) == {"1.0": "- a"}
     found = dict(notes.sections(changes, "0.9", "1.1"))

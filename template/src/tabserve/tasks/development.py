@@ -12,9 +12,8 @@ from tabserve.operations import check, programs
 from tabserve.project import Project
 from tabserve.tasks.cluster import paths
 from tabserve.tasks.model_file import train_if_missing
-from tabserve.updating import applying
-from tabserve.updating.git import Git
-from tabserve.updating.start import start
+from tabserve.updating import applying, start
+from tabserve.updating.git import Git, GitError
 
 MADE = (".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", "build", "dist")
 CHECKS = {"ruff check": "ruff check .", "ruff format": "ruff format --check .", "mypy": "mypy"}
@@ -37,11 +36,21 @@ def hooks(arguments: argparse.Namespace, project: Project) -> None:
 def update(arguments: argparse.Namespace, project: Project) -> None:
     """`update`: show what the template has changed since, and merge it."""
     try:
-        code = start(arguments)
-    except UserError as error:
+        code = start.update(arguments)
+    except (UserError, GitError) as error:
         say(f"refused: {error}", error=True)
         code = REFUSED
     raise SystemExit(code)
+
+
+def update_check(arguments: argparse.Namespace, project: Project) -> None:
+    """`update-check`: whether the template has a newer version."""
+    raise SystemExit(start.check(arguments))
+
+
+def update_diff(arguments: argparse.Namespace, project: Project) -> None:
+    """`update-diff`: how the project differs from its version of the template."""
+    raise SystemExit(start.differences(arguments))
 
 
 def update_continue(arguments: argparse.Namespace, project: Project) -> None:

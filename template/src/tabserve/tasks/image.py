@@ -1,6 +1,7 @@
 """The tasks of images and containers."""
 
 import argparse
+import http.client
 import json
 import os
 import re
@@ -53,20 +54,31 @@ def run(arguments: argparse.Namespace, project: Project) -> None:
         if found := programs.output("docker", "ps", "--all", "--quiet", *left):
             programs.output("docker", "rm", found)
         raise SystemExit(code)
-    _wait_until_ready(project.name)
+    _wait_until_ready(project.name, port)
     say(f"ok  http://127.0.0.1:{port}/docs")
 
 
-def _wait_until_ready(container: str) -> None:
-    """Until the image's health check passes; `UserError` where the server ends or stays unready."""
+def _wait_until_ready(container: str, port: int) -> None:
+    """Until the server answers that it is ready; `UserError` where it ends or stays unready."""
     status = "{{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{end}}"
     deadline = time.monotonic() + READY_SECONDS
-    while (state := programs.output("docker", "inspect", "--format", status, container)) == "running starting":
-        if time.monotonic() > deadline:
-            break
+    while not _is_ready(port):
+        state = programs.output("docker", "inspect", "--format", status, container)
+        if state not in ("running healthy", "running starting", "running") or time.monotonic() > deadline:
+            raise UserError(f"the container {container} is not ready{last_log(container)}")
         time.sleep(POLL)
-    if state not in ("running healthy", "running"):
-        raise UserError(f"the container {container} is not ready{last_log(container)}")
+
+
+def _is_ready(port: int) -> bool:
+    """What `/readyz` says; asked without the proxy that the environment may name."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def _filter(project: Project) -> tuple[str, ...]:

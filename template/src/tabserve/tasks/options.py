@@ -59,6 +59,8 @@ GROUPS = {
         "format": "apply automatic fixes and format the code",
         "hooks": "run `lint` before each commit and `test` before each push",
         "update": "show what the template has changed since, and merge it",
+        "update-check": "say whether the template has a newer version: exit code 2 if it has",
+        "update-diff": "show how the project differs from its version of the template",
         "update-continue": "commit an update whose conflicts are resolved",
         "update-abort": "go back to the commit before the update",
         "clean": "remove caches and builds, but keep the model and the environment",
@@ -117,7 +119,10 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         _option("--yes", action="store_true", help="do not ask"),
         _option("--dry-run", action="store_true", help="only show what would happen"),
         _option("--json", action="store_true", help="show it as one JSON object"),
+        _option("--no-checks", action="store_true", help=argparse.SUPPRESS),  # for tests
     ),
+    "update-check": (_option("--from", dest="source", metavar="URL", help="default: where the template was last"),),
+    "update-diff": (_option("--patch", action="store_true", help="show the differences, not their sizes"),),
     "deploy": (
         IMAGE,
         _option("--render", action="store_true", help="print the manifests without applying them"),

@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 from copier.errors import CopierError
 
-from tabserve.errors import UserError, say
-from tabserve.updating import applying, notes, preview, session
+from tabserve.errors import UserError, one_line, say
+from tabserve.updating import applying, checks, differences, notes, preview, renders, session
 from tabserve.updating.git import Git, GitError
 
 CODES = {"updated": 0, "up-to-date": 0, "conflicts": 1, "refused": 2, "failed-checks": 3}
@@ -24,8 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix=".tabserve-update-") as folder:
             return _run(options, Path(folder))
-    except (UserError, GitError, CopierError, OSError) as error:
-        say(f"refused: {error}", error=True)
+    except (KeyboardInterrupt, UserError, GitError, CopierError, OSError) as error:
+        say(f"refused: {one_line(error) if isinstance(error, Exception) else 'interrupted'}", error=True)
         return CODES["refused"]
 
 
@@ -38,39 +38,58 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", action="append", default=[])
     parser.add_argument("--answers", type=Path)
     parser.add_argument("--branch", default="")
-    for switch in ("--yes", "--dry-run", "--json"):
+    for switch in ("--yes", "--dry-run", "--json", "--no-checks", "--diff", "--patch"):
         parser.add_argument(switch, action="store_true")
     return parser
 
 
 def _run(options: argparse.Namespace, folder: Path) -> int:
-    request = session.Request(options.project, options.template, options.source, options.to, _data(options))
+    project = options.project
+    if options.diff:
+        say("\n".join(differences.lines(project, options.template, folder, options.patch)))
+        return 0
+    asks = sys.stdin.isatty() and not (options.yes or options.dry_run or options.json)
+    request = session.Request(project, options.template, options.source, options.to, _data(options), asks)
     planned = session.plan(request, folder)
     if options.json:
-        say(json.dumps(_as_json(planned, options.to), ensure_ascii=False))
-    else:
-        say("\n".join(_lines(planned, options.to)))
+        say(json.dumps(_as_json(planned, request), ensure_ascii=False))
+    elif planned.is_news or not options.yes:
+        say("\n".join(_lines(planned)))
+    return _decide(options, request, planned)
+
+
+def _decide(options: argparse.Namespace, request: session.Request, planned: session.Plan) -> int:
     if not planned.is_news:
-        return _end("up-to-date", f"{planned.version} is what the template renders")
-    outcome = "conflicts" if planned.merged.conflicts or planned.blocked else "updated"
+        return _end(options, "up-to-date", f"{planned.versions[1]} gives nothing new")
     if options.dry_run:
-        return _end(outcome, "nothing was touched")
+        outcome = "conflicts" if planned.merged.conflicts or planned.blocked else "updated"
+        return _end(options, outcome, "that is what would happen; nothing was touched")
     if planned.blocked:
         raise UserError(f"{planned.blocked[0]} is not in git and would be replaced: move it away, or commit it")
-    if not options.yes and not _agreed():
+    if not options.yes and not (request.asks and _agreed()):
         raise UserError("nothing was touched; --yes updates without a question")
     session.carry_out(request, planned, options.branch)
     if planned.patch:
-        say(f"your own files stay as they are; for the template's changes to them: git apply {_patch(request)}")
+        say(f"your own files stay as they are; for the template's changes to them: git apply {_patch(request)}", True)
     if planned.merged.conflicts:
-        return _end("conflicts", "resolve them, then `make update-continue`, or `make update-abort`")
-    if _changes(planned, "pyproject.toml") and not applying.add_lock(Git(request.project)):
-        say("uv.lock could not be made again: run `uv lock` later")
-    return _end("updated", f"{planned.version} to {options.to}; `make update-abort` undoes it")
+        way_back = f"`make update-abort`, or {applying.WAY_BACK} if that does not run"
+        return _end(options, "conflicts", f"resolve them, then `make update-continue`; or {way_back}")
+    failed = list(planned.faults) if options.no_checks or planned.faults else _failed(request, planned)
+    if failed:
+        way_back = f"`make update-abort` undoes it, or {applying.WAY_BACK}"
+        return _end(options, "failed-checks", f"{'; '.join(failed)}. The update is committed; {way_back}")
+    return _end(options, "updated", f"{' -> '.join(planned.versions)}; `make update-abort` undoes it")
 
 
-def _changes(planned: session.Plan, path: str) -> bool:
-    return any(file.path == path and file.kind != "yours" for file in planned.files)
+def _failed(request: session.Request, planned: session.Plan) -> list[str]:
+    """Make the lock again where it must be, and run the checks; returns the names of those that fail."""
+    if planned.locks and not applying.add_lock(Git(request.project)):
+        say("uv.lock could not be made again: run `uv lock` later, then `make lint test`", True)
+        return []
+    if not checks.is_ready(request.project):
+        say("the dependencies could not be installed: run `make lint test` later", True)
+        return []
+    return checks.failed(request.project, session.package_of(request.project))
 
 
 def _patch(request: session.Request) -> str:
@@ -91,28 +110,38 @@ def _agreed() -> bool:
     return sys.stdin.isatty() and input("Update? (y/N) ").strip().lower() in ("y", "yes")
 
 
-def _lines(planned: session.Plan, version: str) -> Iterator[str]:
-    yield f"{planned.version} -> {version}"
-    for number, changes in planned.notes:
+def _lines(planned: session.Plan) -> Iterator[str]:
+    yield " -> ".join(planned.versions)
+    for number, changes in planned.changes:
         yield f"\n{number}\n{notes.BEFORE.sub('', changes).strip()}"
-    for number, changes in planned.notes:
-        if act := notes.before_you_deploy(changes):
-            yield f"\nBefore you deploy {number}:\n{act}"
+    if acts := list(_acts(planned)):
+        yield from ("", "Before you deploy:", *(f"- {act}" for act in acts))
     yield ""
     for name, answer in planned.questions.items():
         yield f"new question {name}: {answer}; another answer: --data {name}=..."
     yield from preview.lines(planned.files)
     yield from (f"conflict: {path} is not in git, and the template adds it" for path in planned.blocked)
+    yield from (f"merged, but wrong: {fault}" for fault in planned.faults)
 
 
-def _as_json(planned: session.Plan, version: str) -> dict[str, Any]:
-    acts = [notes.before_you_deploy(changes) for _, changes in planned.notes]
+def _acts(planned: session.Plan) -> Iterator[str]:
+    """What the person has to know or to do before the next deployment."""
+    for number, changes in planned.changes:
+        if act := notes.before_you_deploy(changes):
+            yield f"{number}: {act}"
+    yield from planned.settings
+
+
+def _as_json(planned: session.Plan, request: session.Request) -> dict[str, Any]:
     files = [preview.as_json(file) for file in planned.files]
-    return {"from": planned.version, "to": version, "notes": [act for act in acts if act], "files": files}
+    files += [{"path": path, "class": "conflict", "reason": "not in git"} for path in planned.blocked]
+    before = renders.answers_of(request.project)["_commit"]
+    return {"from": before, "to": request.version, "notes": list(_acts(planned)), "files": files}
 
 
-def _end(outcome: str, text: str) -> int:
-    say(f"{outcome}: {text}")
+def _end(options: argparse.Namespace, outcome: str, text: str) -> int:
+    """The last line; on standard error where standard output is one JSON object."""
+    say(f"{outcome}: {text}", error=options.json)
     return CODES[outcome]
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from tabserve.errors import UserError
-from tabserve.updating.git import Git, GitError
+from tabserve.updating.git import Git
 from tabserve.updating.merging import Merged
 
 BEFORE, RESULT = "refs/update/before", "refs/update/result"
+START = "refs/update/start"  # names the branch that the update began on
+WAY_BACK = f"`git reset --hard {BEFORE}`"  # where no task runs any more
 LOCK = "uv.lock"
 MARKERS = ("<<<<<<< yours", ">>>>>>> template")
 
@@ -49,7 +51,10 @@ def apply(repository: Git, merged: Merged, commit: str, message: str, branch: st
     """
     head = repository.line("rev-parse", "HEAD")
     repository.run("update-ref", BEFORE, head)
-    repository.run("update-ref", "-d", RESULT)
+    for name in (RESULT, START):
+        repository.run("update-ref", "--no-deref", "-d", name)
+    if branch and repository.has("symbolic-ref", "--quiet", "HEAD"):
+        repository.run("symbolic-ref", START, repository.line("symbolic-ref", "HEAD"))
     conflicts = sorted(merged.conflicts)
     _state(repository).write_text(json.dumps(State(branch, message, conflicts).__dict__), encoding="utf-8")
     repository.run("read-tree", "-m", "-u", head, merged.tree)
@@ -94,7 +99,8 @@ def waiting(repository: Git) -> State | None:
         found: dict[str, Any] = json.loads(_state(repository).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    return State(**found)
+    is_over = not repository.has("diff", "--quiet", BEFORE, "HEAD") or repository.has("diff", "--cached", "--quiet")
+    return None if is_over else State(**found)  # somebody may have ended it with `git commit` or `git reset`
 
 
 def resume(repository: Git) -> str:
@@ -124,17 +130,37 @@ def _has_markers(path: Path) -> bool:
 
 def abort(repository: Git) -> str:
     """Return to the commit before the update, during or after it; raises `UserError` if work would be lost."""
-    try:
-        before = repository.line("rev-parse", "--verify", BEFORE)
-    except GitError:
-        raise UserError("there was no update: nothing to undo") from None
-    state, head = waiting(repository), repository.line("rev-parse", "HEAD")
-    if state is None and head not in (before, repository.line("rev-parse", "--verify", RESULT)):
-        raise UserError(f"there are commits after the update: undo it with `git revert {RESULT}`")
+    if not repository.has("rev-parse", "--verify", BEFORE):
+        raise UserError("there was no update: nothing to undo")
+    before = repository.line("rev-parse", BEFORE)
+    state = waiting(repository)
+    if state is None:
+        _check_head(repository, before)
     if state is None and repository.line("status", "--porcelain", "--untracked-files=no"):
         raise UserError("there are changes that are not committed: commit or stash them first")
     repository.run("read-tree", "--reset", "-u", before)
     if state is None:
-        repository.run("update-ref", "-m", "update of the template undone", "HEAD", before)
+        _go_back(repository, before)
     _state(repository).unlink(missing_ok=True)
     return before
+
+
+def _check_head(repository: Git, before: str) -> None:
+    """HEAD is the update's commit, or `UserError`."""
+    head, result = repository.line("rev-parse", "HEAD"), repository.run("rev-parse", RESULT, codes=(0, 128)).strip()
+    if head == before:
+        raise UserError("the update is undone already")
+    if head != result and repository.has("merge-base", "--is-ancestor", RESULT, "HEAD"):
+        raise UserError(f"there are commits after the update: undo it with `git revert {RESULT}`")
+    if head != result:
+        raise UserError(f"HEAD is not the update's commit; the commit before it is {BEFORE}")
+
+
+def _go_back(repository: Git, before: str) -> None:
+    """The branch, where the update began a new one, or the commit."""
+    started = repository.run("symbolic-ref", "--quiet", START, codes=(0, 1, 128)).strip()
+    if started and started != (made := repository.line("symbolic-ref", "HEAD")):
+        repository.run("symbolic-ref", "HEAD", started)
+        repository.run("update-ref", "-d", made)
+    else:
+        repository.run("update-ref", "-m", "update of the template undone", "HEAD", before)

@@ -1,4 +1,4 @@
-"""Git's plumbing, the same under any configuration: no hook, signature, conversion of line ends or rerere."""
+"""Git's plumbing, the same under any configuration: no hook, signature or rerere."""
 
 import os
 import subprocess
@@ -8,9 +8,6 @@ from pathlib import Path
 
 NEUTRAL = {
     "core.hooksPath": os.devnull,
-    "core.attributesFile": os.devnull,
-    "core.autocrlf": "false",
-    "core.safecrlf": "false",
     "core.quotePath": "false",
     "commit.gpgSign": "false",
     "rerere.enabled": "false",
@@ -38,27 +35,38 @@ class Git:
     folder: Path
     variables: dict[str, str] = field(default_factory=dict)
 
-    def run(self, *arguments: str, text: str | None = None, codes: tuple[int, ...] = (0,)) -> str:
-        """What git prints; raises `GitError` for another exit code."""
+    def raw(self, *arguments: str, content: bytes = b"", codes: tuple[int, ...] = (0,)) -> bytes:
+        """The bytes that git prints; raises `GitError` for another exit code."""
         options = [word for name, value in NEUTRAL.items() for word in ("-c", f"{name}={value}")]
+        variables = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", **self.variables}
         done = subprocess.run(
-            ["git", *options, *arguments],
-            cwd=self.folder,
-            env={**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", **self.variables},
-            input=text,
-            capture_output=True,
-            encoding="utf-8",
-            errors="surrogateescape",
+            ["git", *options, *arguments], cwd=self.folder, env=variables, input=content, capture_output=True
         )
         if done.returncode not in codes:
-            raise GitError(
-                (done.stderr.strip() or done.stdout.strip() or f"git {arguments[0]} failed").splitlines()[-1]
-            )
+            said = _text(done.stderr).strip() or _text(done.stdout).strip() or f"git {arguments[0]} failed"
+            lines = said.splitlines()
+            raise GitError(next((line for line in lines if line.startswith(("fatal: ", "error: "))), lines[-1]))
         return done.stdout
 
-    def line(self, *arguments: str, text: str | None = None) -> str:
+    def run(self, *arguments: str, text: str = "", codes: tuple[int, ...] = (0,)) -> str:
+        """What git prints; raises `GitError` for another exit code."""
+        return _text(self.raw(*arguments, content=text.encode(errors="surrogateescape"), codes=codes))
+
+    def line(self, *arguments: str) -> str:
         """The one line that git prints."""
-        return self.run(*arguments, text=text).strip()
+        return self.run(*arguments).strip()
+
+    def has(self, *arguments: str) -> bool:
+        """Whether a command succeeds."""
+        try:
+            self.raw(*arguments)
+        except GitError:
+            return False
+        return True
+
+    def store(self, content: bytes) -> str:
+        """Keep the content of a file; returns its object."""
+        return _text(self.raw("hash-object", "-w", "--stdin", content=content)).strip()
 
     def with_(self, **variables: str | Path) -> "Git":
         """The same with more variables in its environment."""
@@ -94,13 +102,15 @@ class Git:
     def _with_author(self) -> "Git":
         name, address = AUTHOR
         for who in ("AUTHOR", "COMMITTER"):
-            try:
-                self.run("var", f"GIT_{who}_IDENT")
-            except GitError:
+            if not self.has("var", f"GIT_{who}_IDENT"):
                 return self.with_(
                     GIT_AUTHOR_NAME=name, GIT_AUTHOR_EMAIL=address, GIT_COMMITTER_NAME=name, GIT_COMMITTER_EMAIL=address
                 )
         return self
+
+
+def _text(content: bytes) -> str:
+    return content.decode(errors="surrogateescape")
 
 
 def _entry(line: str) -> tuple[str, Entry]:

@@ -1,5 +1,6 @@
 """Merge two renders of the template into a project, in a repository beside it: nothing of the project is touched."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,9 @@ def scratch(repository: Git, folder: Path) -> Git:
     format_ = repository.line("rev-parse", "--show-object-format")
     Git(folder.parent).run("init", "--quiet", "--bare", f"--object-format={format_}", str(folder))
     (folder / "objects/info/alternates").write_text(f"{objects}\n", encoding="utf-8")
-    return Git(folder, {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"})
+    git = Git(folder, {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull})
+    git.run("config", "core.attributesFile", os.devnull)
+    return git
 
 
 def merge(git: Git, head: str, old: Entries, new: Entries, is_yours: Callable[[str], bool]) -> Merged:

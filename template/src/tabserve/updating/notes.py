@@ -1,8 +1,10 @@
 """What is new between two versions, from the template's CHANGELOG.md."""
 
 import re
+import tomllib
 from collections.abc import Iterator
 from itertools import zip_longest
+from typing import Any
 
 HEADING = re.compile(r"^## (?P<version>\d+(?:\.\d+)*(?:(?:a|b|rc)\d+)?)\b.*$", re.MULTILINE)
 BEFORE = re.compile(r"^### Before you deploy$(?P<text>.*?)(?=^##|\Z)", re.MULTILINE | re.DOTALL)
@@ -25,9 +27,9 @@ def order(version: str) -> Order | None:
     return tuple(numbers), STAGES[found[2]], int(found[3] or 0), int(found[4] or 0)
 
 
-def latest(versions: list[str], early: bool = False) -> str | None:
-    """The newest of the versions; one before a release (1.0rc1) only if `early`."""
-    known = [(found, version) for version in versions if (found := order(version)) and (early or found[1] == 3)]
+def latest(versions: list[str]) -> str | None:
+    """The newest release among the versions; early ones (1.0rc1) do not count."""
+    known = [(found, version) for version in versions if (found := order(version)) and found[1] == STAGES[None]]
     return max(known)[1] if known else None
 
 
@@ -45,3 +47,36 @@ def before_you_deploy(changes: str) -> str:
     """The part of a version's changes that people must act on."""
     found = BEFORE.search(changes)
     return found["text"].strip() if found else ""
+
+
+def settings(old: str, new: str, yours: str) -> list[str]:
+    """What is new, gone or has another default in config.toml, which an update does not change: a line each."""
+    try:
+        before, after, mine = (_flat(tomllib.loads(text)) for text in (old, new, yours))
+    except tomllib.TOMLDecodeError:
+        return []
+    return [line for name in {**before, **after} for line in _setting(name, before, after, mine)]
+
+
+def _setting(name: str, before: dict[str, Any], after: dict[str, Any], mine: dict[str, Any]) -> Iterator[str]:
+    if name not in before:
+        if name not in mine:
+            yield f"new setting {name}, by default {_shown(after[name])}"
+    elif name not in after:
+        if name in mine:
+            yield f"setting {name} is gone: take it out of config.toml"
+    elif name in mine and after[name] not in (before[name], mine[name]):
+        yield f"new default of {name}: {_shown(before[name])} -> {_shown(after[name])}; yours is {_shown(mine[name])}"
+
+
+def _flat(document: dict[str, Any]) -> dict[str, Any]:
+    return {
+        f"[{table}] {name}": value
+        for table, content in document.items()
+        if isinstance(content, dict)
+        for name, value in content.items()
+    }
+
+
+def _shown(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else repr(value) if value == "" else str(value)

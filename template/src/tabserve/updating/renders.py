@@ -19,13 +19,14 @@ def answers_of(project: Path) -> dict[str, Any]:
 
 
 def render(
-    template: Path, version: str, answers: Mapping[str, Any], folder: Path, source: str, defaults: bool = True
+    template: Path, version: str, answers: Mapping[str, Any], folder: Path, source: str, asks: bool = False
 ) -> None:
-    """Render a version; every question that has no answer gets its default, or is asked.
+    """Render a version; a question that has no answer gets its default, or is asked.
 
     Args:
         template: a clone of the template.
         source: what the answers of the render name as the template's address.
+        asks: whether a person answers the questions that have no answer.
     """
     data = {name: value for name, value in answers.items() if not name.startswith("_")}
     copier.run_copy(
@@ -33,7 +34,7 @@ def render(
         folder,
         data=data,
         vcs_ref=version,
-        defaults=defaults,
+        defaults=not asks,
         quiet=True,
         skip_tasks=True,
         overwrite=True,

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tabserve.updating import applying, merging, notes, ownership, preview, renders
+from tabserve.updating import applying, contents, merging, notes, ownership, preview, renders
 from tabserve.updating.git import Entries, Git
 
 RESULT, OBJECTS = "refs/result", "refs/update/objects"
 PATCH = "template-update.patch"  # in the git folder
+PYPROJECT = "pyproject.toml"
 
 
 @dataclass(frozen=True)
@@ -22,20 +23,24 @@ class Request:
     source: str  # its address, without credentials
     version: str
     data: Mapping[str, Any]
+    asks: bool  # whether a person answers new questions
 
 
 @dataclass(frozen=True)
 class Plan:
     """What an update would do."""
 
-    version: str  # of the project before
+    versions: tuple[str, str]  # before and after, with their commits
     merged: merging.Merged
     is_news: bool  # whether it changes anything
+    locks: bool  # whether it changes the dependencies
     files: list[preview.File]
     blocked: list[str]
+    faults: list[str]  # of files that merge without a conflict
     questions: dict[str, Any]  # new ones, with the answers that they get
-    notes: list[tuple[str, str]]
-    patch: str  # of the files that are the person's own
+    changes: list[tuple[str, str]]  # versions, and what is new in them
+    settings: list[str]
+    patch: bytes  # of the files that are the person's own
     scratch: Git
 
 
@@ -45,35 +50,45 @@ def plan(request: Request, folder: Path) -> Plan:
     before = renders.answers_of(request.project)
     old, new = folder / "old", folder / "new"
     renders.render(request.template, before["_commit"], before, old, before["_src_path"])
-    renders.render(request.template, request.version, {**before, **request.data}, new, request.source)
+    renders.render(request.template, request.version, {**before, **request.data}, new, request.source, request.asks)
     (old / renders.ANSWERS).write_bytes((request.project / renders.ANSWERS).read_bytes())
     prefix, git = repository.line("rev-parse", "--show-prefix"), merging.scratch(repository, folder / "scratch.git")
     trees = [git.tree_of(render, folder / "index") for render in (old, new)]
-    before_, after = ({f"{prefix}{path}": entry for path, entry in git.entries(tree).items()} for tree in trees)
-    is_yours = ownership.yours(_package(old))
-    head = repository.line("rev-parse", "HEAD")
-    merged = merging.merge(git, head, before_, after, lambda path: is_yours(path.removeprefix(prefix)))
-    older, newer, now = (_inside(found, prefix) for found in (before_, after, git.entries(head)))
+    head, package = repository.line("rev-parse", "HEAD"), package_of(old)
+    rendered = ({f"{prefix}{path}": entry for path, entry in git.entries(tree).items()} for tree in trees)
+    sides, is_yours = contents.Sides(next(rendered), next(rendered), git.entries(head)), ownership.yours(package)
+    aligned = contents.aligned(git, sides, f"{prefix}{PYPROJECT}")
+    merged = merging.merge(git, head, *aligned, lambda path: is_yours(path.removeprefix(prefix)))
+    after = git.entries(merged.tree)
+    older, newer, now = (_inside(entries, prefix) for entries in (sides.old, sides.new, sides.now))
+    label = (_label(Git(request.template), version) for version in (before["_commit"], request.version))
     return Plan(
-        version=str(before["_commit"]),
+        versions=(next(label), next(label)),
         merged=merged,
-        is_news=bool(merged.conflicts) or merged.tree != git.line("rev-parse", f"{head}^{{tree}}"),
+        is_news=bool(merged.conflicts) or after != sides.now,
+        locks=len({str(contents.dependencies(git, of, f"{prefix}{PYPROJECT}")) for of in (sides.now, after)}) == 2,
         files=preview.files(older, newer, now, _moved(merged, prefix), is_yours),
-        blocked=applying.blocked(repository, git.entries(merged.tree).keys() - git.entries(head).keys()),
+        blocked=applying.blocked(repository, after.keys() - sides.now.keys()),
+        faults=contents.faults(git, sides, after, merged),
         questions=renders.new_questions(before, new),
-        notes=list(notes.sections(_changelog(request.template), str(before["_commit"]), request.version)),
-        patch=git.run("diff", "-M", "--binary", *trees, "--", *_pathspecs(_package(old))),
+        changes=list(notes.sections(_text(request.template / "CHANGELOG.md"), before["_commit"], request.version)),
+        settings=notes.settings(*(_text(render / "config.toml") for render in (old, new, request.project))),
+        patch=git.raw("diff", "-M", "--binary", *trees, "--", *_pathspecs(package)),
         scratch=git,
     )
 
 
-def _package(render: Path) -> str:
+def package_of(render: Path) -> str:
     """The name of the project's own package."""
-    found = re.search(
-        r"^module-name = \[\"(\w+)\"", (render / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE
-    )
+    found = re.search(r"^module-name = \[\"(\w+)\"", _text(render / PYPROJECT), re.MULTILINE)
     assert found, "every version of the template names the package"
     return found[1]
+
+
+def _label(template: Git, version: str) -> str:
+    """A version with its commit."""
+    commit = template.line("rev-parse", "--short", f"{version}^{{commit}}")
+    return commit if re.fullmatch(r"[0-9a-f]{7,}", version) else f"{version} ({commit})"
 
 
 def _pathspecs(package: str) -> list[str]:
@@ -91,8 +106,7 @@ def _moved(merged: merging.Merged, prefix: str) -> merging.Merged:
     return merging.Merged(merged.tree, merged.stages, conflicts, renames)
 
 
-def _changelog(template: Path) -> str:
-    path = template / "CHANGELOG.md"
+def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
@@ -104,7 +118,8 @@ def carry_out(request: Request, planned: Plan, branch: str) -> None:
     repository.run("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", str(git.folder), f"+{RESULT}:{OBJECTS}")
     if planned.patch:
         path = Path(repository.line("rev-parse", "--path-format=absolute", "--git-path", PATCH))
-        path.write_text(planned.patch, encoding="utf-8", errors="surrogateescape")
-    message = f"Update from the template: {planned.version} to {request.version}"
+        path.write_bytes(planned.patch)
+    before = renders.answers_of(request.project)["_commit"]
+    message = f"Update from the template: {before} to {request.version}"
     commit = repository.commit(planned.merged.tree, message, repository.line("rev-parse", "HEAD"))
     applying.apply(repository, planned.merged, commit, message, branch)

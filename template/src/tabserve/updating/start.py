@@ -6,70 +6,152 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from tabserve.errors import UserError, without_credentials
+from tabserve.errors import HIDDEN, UserError, say, without_credentials
 from tabserve.updating import notes
 from tabserve.updating.applying import waiting
 from tabserve.updating.git import Git, GitError
 
-COPIER = "copier>=9.19"
+TOOLS = ("--from", "copier>=9.19", "--with", "tomlkit>=0.13")
 ANSWERS = ".copier-answers.yml"
 SHORT = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/"}
+NEWS = 2  # the exit code of `update-check` where there is a newer version
 
 
-def start(options: argparse.Namespace) -> int:
+def update(options: argparse.Namespace) -> int:
     """Fetch the template, render its new version, and run the updater in it; returns its exit code.
 
     Raises `UserError` where nothing can be done, in one line.
     """
-    project = Path.cwd()
-    try:
-        _check(Git(project))
-        with tempfile.TemporaryDirectory(prefix=".tabserve-update-") as folder:
-            return _start(options, project, Path(folder))
-    except GitError as error:
-        raise UserError(str(error)) from None
+    _check(Git(Path.cwd()), options.branch)
+    source = options.source or _answer("_src_path")
+    with _clone(source) as folder:
+        version = _wanted(Git(folder / "template"), options.to)
+        return _run(folder, source, version, *_handed_on(options))
 
 
-def _check(git: Git) -> None:
+def differences(options: argparse.Namespace) -> int:
+    """Show how the project differs from its version of the template; returns the exit code. Raises `UserError`."""
+    source = _answer("_src_path")
+    with _clone(source) as folder:
+        return _run(folder, source, _answer("_commit"), "--diff", *(["--patch"] if options.patch else []))
+
+
+def check(options: argparse.Namespace) -> int:
+    """Say whether the template has a newer version, without fetching it; returns the exit code. Raises `UserError`."""
+    source, current = options.source or _answer("_src_path"), _answer("_commit")
+    with _fetching(source):
+        found = [line.split("\t") for line in Git(Path.cwd()).run("ls-remote", address(source)).splitlines()]
+    commits = {name.removeprefix("refs/tags/").removesuffix("^{}"): commit for commit, name in found}
+    newest = notes.latest(list(commits))
+    if newest is None and not commits.get("HEAD", "").startswith(re.sub(r".*-g(?=[0-9a-f]+$)", "", current)):
+        newest = commits["HEAD"][:12]
+    elif newest and _is_before(newest, current):
+        newest = None
+    say(f"news: {current} -> {newest}; `make update` shows what it changes" if newest else f"up-to-date: {current}")
+    return NEWS if newest else 0
+
+
+def _is_before(version: str, current: str) -> bool:
+    """Whether a version is another's predecessor, or the same."""
+    first, second = notes.order(version), notes.order(current)
+    return bool(first and second and first <= second)
+
+
+def _check(git: Git, branch: str) -> None:
     if not Path(ANSWERS).exists():
         raise UserError(f"there is no {ANSWERS}: run this in the project's folder")
-    try:
-        git.line("rev-parse", "--verify", "HEAD")
-    except GitError:
-        raise UserError("commit your work first, nothing is in git yet") from None
+    if not git.has("rev-parse", "--verify", "HEAD"):
+        raise UserError("commit your work first, nothing is in git yet")
     if waiting(git):
         raise UserError("an update waits for its conflicts: `make update-continue` or `make update-abort`")
-    if changed := git.line("status", "--porcelain", "--untracked-files=no"):
+    if changed := git.line("status", "--porcelain", "--untracked-files=no", "--ignore-submodules=dirty"):
         raise UserError(f"commit or stash your changes first ({changed.splitlines()[0]})")
+    if branch and not git.has("check-ref-format", f"refs/heads/{branch}"):
+        raise UserError(f"--branch {branch}: git does not accept this name")
+    if branch and git.has("rev-parse", "--verify", f"refs/heads/{branch}"):
+        raise UserError(f"--branch {branch}: there is such a branch; choose another name, or delete it")
 
 
-def _start(options: argparse.Namespace, project: Path, folder: Path) -> int:
-    source, template, render = options.source or _answer("_src_path"), folder / "template", folder / "new"
-    Git(project).run("clone", "--quiet", address(source), str(template))
-    version = options.to or _newest(Git(template), _answer("_commit"))
-    copier = [os.environ.get("UV", "uv"), "tool", "run", "--quiet", "--from", COPIER, "python", "-P", "-m"]
-    answers = ("--data-file", str(project / ANSWERS))
-    command = [*copier, "copier", "copy", "--defaults", "--quiet", "--vcs-ref", version, *answers]
-    done = subprocess.run([*command, str(template), str(render)], capture_output=True, encoding="utf-8")
-    if done.returncode:
-        raise UserError(f"{version} of the template cannot be rendered: {_last(done.stderr)}")
+@contextmanager
+def _clone(source: str) -> Iterator[Path]:
+    """A temporary folder with the template in `template`."""
+    with tempfile.TemporaryDirectory(prefix=".tabserve-update-") as folder:
+        with _fetching(source):
+            Git(Path.cwd()).run("clone", "--quiet", "--", address(source), str(Path(folder, "template")))
+        yield Path(folder)
+
+
+@contextmanager
+def _fetching(source: str) -> Iterator[None]:
+    try:
+        yield
+    except GitError as error:
+        said = str(error).removeprefix("fatal: ").rstrip(".")
+        hint = "check the network, or name the template's new address, or a copy of it, with --from"
+        raise UserError(f"the template is not at {source} ({said}): {hint}") from None
+
+
+def _wanted(template: Git, version: str | None) -> str:
+    """The version to update to; raises `UserError` if the template lacks it, or it is older than the project's."""
+    current = _answer("_commit")
+    version = version or _newest(template, current)
+    for name in (current, version):
+        if not template.has("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"):
+            known = notes.latest(template.run("tag", "--list").split())
+            whose = "the version of this project" if name == current else f"the newest is {known}" if known else "--to"
+            raise UserError(f"the template has no {name} ({whose}): name a complete copy of the template with --from")
+    commits = [template.line("rev-parse", f"{name}^{{commit}}") for name in (version, current)]
+    if commits[0] != commits[1] and template.has("merge-base", "--is-ancestor", *commits):
+        back = "undo an update with `make update-abort` or `git revert`"
+        raise UserError(f"{version} is older than {current}, and updates only go forward: {back}")
+    return version
+
+
+def _run(folder: Path, source: str, version: str, *words: str) -> int:
+    """Render a version, and run the updater in it."""
+    render, project = folder / "render", Path.cwd()
+    tool = [os.environ.get("UV", "uv"), "tool", "run", "--quiet", *TOOLS]
+    answers = ("--defaults", "--quiet", "--vcs-ref", version, "--data-file", str(project / ANSWERS))
+    command = [*tool, "copier", "copy", *answers, str(folder / "template"), str(render)]
+    _quiet(command, f"{version} of the template cannot be rendered")
     if not (render / "src/tabserve/updating").is_dir():
         raise UserError(f"{version} of the template has no updater: choose a newer one with --to")
-    words = ["--project", str(project), "--template", str(template), "--source", without_credentials(source)]
-    environment = {**os.environ, "PYTHONPATH": str(render / "src")}
+    python = _python(render, version)
+    stored = without_credentials(source).replace(f"{HIDDEN}@", "")
+    command = [*tool[:4], "--python", python, *tool[4:], "python", "-P", "-m", "tabserve.updating"]
+    command += ["--project", str(project), "--template", str(folder / "template"), "--source", stored, "--to", version]
     sys.stdout.flush()
-    words += ["--to", version, *_handed_on(options)]
-    return subprocess.run([*copier, "tabserve.updating", *words], env=environment).returncode
+    return subprocess.run([*command, *words], env={**os.environ, "PYTHONPATH": str(render / "src")}).returncode
+
+
+def _python(render: Path, version: str) -> str:
+    """An interpreter for the new version; raises `UserError` where there is none, or where uv is too old for it."""
+    uv = os.environ.get("UV", "uv")
+    return _quiet([uv, "python", "find", "--project", str(render)], f"{version} of the template does not run here")
+
+
+def _quiet(command: list[str], what: str) -> str:
+    """What a command prints; raises `UserError` with its last line."""
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
+    if done.returncode:
+        raise UserError(f"{what}: {' '.join((done.stderr.strip() or 'it said nothing').split())[-300:]}")
+    return done.stdout.strip()
 
 
 def _answer(name: str) -> str:
     """One of copier's own answers: YAML, but always a plain or quoted text on its line."""
-    found = re.search(rf"^{name}: *(['\"]?)(.+)\1$", Path(ANSWERS).read_text(encoding="utf-8"), re.MULTILINE)
-    if not found:
-        raise UserError(f"{ANSWERS} has no {name}: name the template with --from")
-    return found[2]
+    path = Path(ANSWERS)
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    found = re.search(rf"^{name}: *(['\"]?)(.+)\1$", text, re.MULTILINE)
+    if found:
+        return found[2]
+    if name == "_src_path":
+        raise UserError(f"{ANSWERS} does not name the template: name it with --from")
+    raise UserError(f"{ANSWERS} has no {name}: the project was rendered from a folder without git, and has no version")
 
 
 def address(source: str) -> str:
@@ -83,16 +165,14 @@ def address(source: str) -> str:
 def _newest(template: Git, current: str) -> str:
     """The newest release, unless the project has a later state of the template; without one, the newest commit."""
     newest = notes.latest(template.run("tag", "--list").split())
-    later = newest and (now := notes.order(current)) and (found := notes.order(newest)) and now > found
-    return current if later else newest or template.line("rev-parse", "HEAD")
+    if newest and notes.order(newest) != notes.order(current) and _is_before(newest, current):
+        return current
+    return newest or template.line("describe", "--tags", "--always", "HEAD")
 
 
 def _handed_on(options: argparse.Namespace) -> list[str]:
-    words = [f"--{name.replace('_', '-')}" for name in ("yes", "dry_run", "json") if getattr(options, name)]
+    switches = ("yes", "dry_run", "json", "no_checks")
+    words = [f"--{name.replace('_', '-')}" for name in switches if getattr(options, name)]
     words += [word for pair in options.data for word in ("--data", pair)]
     words += ["--answers", str(options.answers.resolve())] if options.answers else []
     return words + (["--branch", options.branch] if options.branch else [])
-
-
-def _last(text: str) -> str:
-    return (text.strip() or "it said nothing").splitlines()[-1]
