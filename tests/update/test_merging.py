@@ -7,23 +7,11 @@ from pathlib import Path
 import pytest
 
 from tabserve.errors import UserError
-from tabserve.updating import applying, merging, notes
+from tabserve.updating import applying, contents, merging, notes
 from tabserve.updating.git import Git
 
 Files = dict[str, str | bytes]
 TEXT = "".join(f"line {number}\n" for number in range(30))
-HOSTILE = """[commit]
-gpgsign = true
-[core]
-autocrlf = true
-hooksPath = hooks
-[merge]
-conflictStyle = merge
-[rerere]
-enabled = true
-[user]
-useConfigOnly = true
-"""
 
 
 def written(folder: Path, files: Files) -> Path:
@@ -32,17 +20,6 @@ def written(folder: Path, files: Files) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content.encode() if isinstance(content, str) else content)
     return folder
-
-
-@pytest.fixture(params=["usual", "hostile"])
-def configuration(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Git's configuration: that of the tests, or one in which much fails."""
-    if request.param == "hostile":
-        hook = written(tmp_path, {"hooks/pre-commit": "#!/bin/sh\nexit 1\n", "gitconfig": HOSTILE}) / "hooks/pre-commit"
-        hook.chmod(0o755)
-        monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
-        for name in ("AUTHOR_NAME", "AUTHOR_EMAIL", "COMMITTER_NAME", "COMMITTER_EMAIL"):
-            monkeypatch.delenv(f"GIT_{name}", raising=False)
 
 
 def committed(folder: Path, files: Files) -> Git:
@@ -63,7 +40,8 @@ def merged(tmp_path: Path, old: Files, new: Files, mine: Files, prefix: str = ""
     ]
     before, after = ({f"{prefix}{path}": entry for path, entry in git.entries(tree).items()} for tree in trees)
     head = project.line("rev-parse", "HEAD")
-    found = merging.merge(git, head, before, after, lambda path: path.startswith(f"{prefix}own/"))
+    aligned = contents.aligned(git, contents.Sides(before, after, git.entries(head)), "pyproject.toml")
+    found = merging.merge(git, head, *aligned, lambda path: path.startswith(f"{prefix}own/"))
     git.run(
         "update-ref",
         "refs/result",
@@ -81,6 +59,8 @@ OLD: Files = {
     "own/x": "1\n",
     "both": "1\n",
     "b": b"\0\1",
+    "moved": TEXT + "m",
+    "crlf": TEXT,
 }
 NEW: Files = {
     "a": TEXT + "new\n",
@@ -90,10 +70,13 @@ NEW: Files = {
     "both": "2\n",
     "b": b"\0\2",
     "n": "n\n",
+    "moved": TEXT + "new\nm",
+    "crlf": TEXT + "new\n",
 }
 MINE: Files = {
     **{"a": "mine\n" + TEXT, "renamed": "mine\n" + TEXT + "r", "gone": TEXT + "mine\n", "own/x": "1\n"},
-    **{"both": "3\n", "b": b"\0\3", "other": "o\n"},
+    **{"both": "3\n", "b": b"\0\3", "other": "o\n", "mine": "mine\n" + TEXT + "m"},
+    **{"crlf": ("mine\n" + TEXT).replace("\n", "\r\n"), ".gitattributes": "crlf -text\n"},
 }
 
 
@@ -108,6 +91,9 @@ def test_every_edit_is_in_the_result_or_in_a_conflict(tmp_path: Path, configurat
     assert (folder / "a").read_text() == "mine\n" + TEXT + "new\n"
     assert (folder / "to").read_text() == "mine\n" + TEXT + "r"
     assert (folder / "gone").read_text() == TEXT + "mine\n"
+    assert (folder / "mine").read_text() == "mine\n" + TEXT + "new\nm"
+    assert not (folder / "moved").exists()
+    assert (folder / "crlf").read_bytes() == ("mine\n" + TEXT + "new\n").replace("\n", "\r\n").encode()
     assert (folder / "b").read_bytes() == b"\0\3"
     assert (folder / "own/x").read_text() == "1\n"
     assert not (folder / "deleted").exists()
@@ -171,3 +157,43 @@ def test_versions_are_ordered_and_their_notes_found() -> None:
     assert list(found) == ["1.1", "1.0"]
     assert notes.before_you_deploy(found["1.1"]) == "Set X."
     assert notes.before_you_deploy(found["1.0"]) == ""
+
+
+def test_settings_that_changed_are_named() -> None:
+    old = "[serve]\nport = 1\nrows = 5\nold = 1\nsame = 1\n"
+    new = '[serve]\nport = 2\nrows = 6\nsame = 1\nfresh = true\n[new]\nname = ""\n'
+    assert notes.settings(old, new, "[serve]\nport = 1\nrows = 6\nold = 1\nsame = 3\n") == [
+        "new default of [serve] port: 1 -> 2; yours is 1",
+        "setting [serve] old is gone: take it out of config.toml",
+        "new setting [serve] fresh, by default true",
+        "new setting [new] name, by default ''",
+    ]
+    assert notes.settings(old, new, "broken [") == []
+
+
+def test_an_update_that_git_ended_waits_no_more(tmp_path: Path, configuration: None) -> None:
+    project, found, commit = merged(tmp_path, OLD, NEW, MINE)
+    for ended in (("reset", "--hard", "--quiet", applying.BEFORE), None):
+        applying.apply(project, found, commit, "Update", "")
+        assert applying.waiting(project)
+        if ended:
+            project.run(*ended)
+        else:
+            project.run("add", "--all")
+            project.run("update-ref", "HEAD", project.commit(project.line("write-tree"), "Mine", "HEAD"))
+        assert applying.waiting(project) is None
+    with pytest.raises(UserError, match=f"the commit before it is {applying.BEFORE}"):
+        applying.abort(project)
+
+
+def test_abort_returns_to_the_branch_that_the_update_left(tmp_path: Path, configuration: None) -> None:
+    project, found, commit = merged(tmp_path, {"a": TEXT}, {"a": TEXT + "new\n"}, {"a": "mine\n" + TEXT})
+    for branch in ("news", "", "news"):
+        applying.apply(project, found, commit, "Update", branch)
+        assert project.line("symbolic-ref", "--short", "HEAD") == (branch or "main")
+        applying.abort(project)
+        assert project.line("symbolic-ref", "--short", "HEAD") == "main"
+        assert project.run("for-each-ref", "--format=%(refname)", "refs/heads") == "refs/heads/main\n"
+        assert project.line("status", "--porcelain") == ""
+    with pytest.raises(UserError, match="undone already"):
+        applying.abort(project)

@@ -74,16 +74,16 @@ def _decide(options: argparse.Namespace, request: session.Request, planned: sess
     if planned.merged.conflicts:
         way_back = f"`make update-abort`, or {applying.WAY_BACK} if that does not run"
         return _end(options, "conflicts", f"resolve them, then `make update-continue`; or {way_back}")
-    failed = list(planned.faults) if options.no_checks or planned.faults else _failed(request, planned)
-    if failed:
+    is_locked = not planned.locks or applying.add_lock(Git(request.project))
+    if failed := planned.faults or ([] if options.no_checks else _failed(request, is_locked)):
         way_back = f"`make update-abort` undoes it, or {applying.WAY_BACK}"
         return _end(options, "failed-checks", f"{'; '.join(failed)}. The update is committed; {way_back}")
-    return _end(options, "updated", f"{' -> '.join(planned.versions)}; `make update-abort` undoes it")
+    return _end(options, "updated", f"{_route(planned)}; `make update-abort` undoes it")
 
 
-def _failed(request: session.Request, planned: session.Plan) -> list[str]:
-    """Make the lock again where it must be, and run the checks; returns the names of those that fail."""
-    if planned.locks and not applying.add_lock(Git(request.project)):
+def _failed(request: session.Request, is_locked: bool) -> list[str]:
+    """Run the checks; returns the names of those that fail. Without an index they are left for later."""
+    if not is_locked:
         say("uv.lock could not be made again: run `uv lock` later, then `make lint test`", True)
         return []
     if not checks.is_ready(request.project):
@@ -110,8 +110,13 @@ def _agreed() -> bool:
     return sys.stdin.isatty() and input("Update? (y/N) ").strip().lower() in ("y", "yes")
 
 
+def _route(planned: session.Plan) -> str:
+    before, after = planned.versions
+    return f"{before} -> {after}" if before != after else f"{after}, with the answers given"
+
+
 def _lines(planned: session.Plan) -> Iterator[str]:
-    yield " -> ".join(planned.versions)
+    yield _route(planned)
     for number, changes in planned.changes:
         yield f"\n{number}\n{notes.BEFORE.sub('', changes).strip()}"
     if acts := list(_acts(planned)):

@@ -69,6 +69,8 @@ def apply(repository: Git, merged: Merged, commit: str, message: str, branch: st
 
 def add_lock(repository: Git) -> bool:
     """Make the lock of the dependencies again, as part of the update's commit; whether that worked."""
+    if not repository.line("ls-files", "--", LOCK):
+        return True
     uv = os.environ.get("UV", "uv")
     if subprocess.run([uv, "lock", "--quiet"], cwd=repository.folder, capture_output=True).returncode:
         return False
@@ -136,13 +138,20 @@ def abort(repository: Git) -> str:
     state = waiting(repository)
     if state is None:
         _check_head(repository, before)
-    if state is None and repository.line("status", "--porcelain", "--untracked-files=no"):
+    if state is None and _is_dirty(repository, before):
         raise UserError("there are changes that are not committed: commit or stash them first")
     repository.run("read-tree", "--reset", "-u", before)
     if state is None:
         _go_back(repository, before)
     _state(repository).unlink(missing_ok=True)
     return before
+
+
+def _is_dirty(repository: Git, before: str) -> bool:
+    """Whether there are changes, apart from a lock that `uv run` made again because the update asked for it."""
+    asked = not repository.has("diff", "--quiet", before, "HEAD", "--", "pyproject.toml")
+    others = (".", ":(top)", f":(exclude){LOCK}") if asked else ()
+    return bool(repository.line("status", "--porcelain", "--untracked-files=no", "--", *others))
 
 
 def _check_head(repository: Git, before: str) -> None:

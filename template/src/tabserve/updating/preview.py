@@ -28,6 +28,7 @@ class File:
     path: str
     kind: Kind
     reason: str = ""
+    to: str = ""  # its new path
 
 
 def files(old: Entries, new: Entries, head: Entries, merged: Merged, is_yours: Callable[[str], bool]) -> list[File]:
@@ -49,13 +50,14 @@ def _files(
             if before != after and after != now and (now or not before):
                 yield File(path, "yours", "deleted by the template" if after is None else "")
         elif is_templates(path) and edited:
-            yield File(path, "machinery-edited", "conflict" if path in merged.conflicts else "merged")
+            to = merged.renames.get(path, "")
+            yield File(path, "machinery-edited", "conflict" if {path, to} & merged.conflicts.keys() else "merged", to)
         elif path in merged.conflicts:
             yield File(path, "conflict", merged.conflicts[path])
         elif before == after or path in targets or (before and not now):
             continue
         elif path in merged.renames:
-            yield File(path, "renamed", f"to {merged.renames[path]}")
+            yield File(path, "renamed", to=merged.renames[path])
         elif before is None:
             if now is None:
                 yield File(path, "new")
@@ -67,8 +69,7 @@ def _files(
 
 def as_json(file: File) -> dict[str, Any]:
     """A file as `--json` prints it."""
-    found = asdict(file)
-    return {"path": found["path"], "class": found["kind"], **({"reason": file.reason} if file.reason else {})}
+    return {"class" if name == "kind" else name: value for name, value in asdict(file).items() if value}
 
 
 def lines(found: list[File]) -> Iterator[str]:
@@ -76,4 +77,8 @@ def lines(found: list[File]) -> Iterator[str]:
     for kind, meaning in MEANINGS.items():
         if some := [file for file in found if file.kind == kind]:
             yield f"{kind} ({meaning})"
-            yield from (f"  {file.path}{f'  {file.reason}' if file.reason else ''}" for file in some)
+            yield from (f"  {_shown(file)}" for file in some)
+
+
+def _shown(file: File) -> str:
+    return f"{file.path}{f' -> {file.to}' if file.to else ''}{f'  {file.reason}' if file.reason else ''}"

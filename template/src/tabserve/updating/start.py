@@ -135,10 +135,12 @@ def _python(render: Path, version: str) -> str:
 
 
 def _quiet(command: list[str], what: str) -> str:
-    """What a command prints; raises `UserError` with its last line."""
+    """What a command prints; raises `UserError` with the end of what it says."""
     done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode:
-        raise UserError(f"{what}: {' '.join((done.stderr.strip() or 'it said nothing').split())[-300:]}")
+        said = done.stderr.strip() or "it said nothing"
+        said = said.splitlines()[-1] if "Traceback" in said else said
+        raise UserError(f"{what}: {' '.join(said.removeprefix('error: ').split())[-300:]}")
     return done.stdout.strip()
 
 
