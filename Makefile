@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help new test lint format soak docs clean
+.PHONY: help new test lint format soak docs release hooks clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -10,7 +10,7 @@ BIN := .venv/bin
 WINDOWS := $(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 --exclude operations/load.py
 
 # The shell gets these as environment variables and interprets nothing in them.
-$(foreach name,ANSWERS ARGS DEST LAYER PROJECT DURATION,$(if $(value $(name)),\
+$(foreach name,ANSWERS ARGS DEST LAYER PROJECT DURATION VERSION,$(if $(value $(name)),\
   $(eval override $(name) := $$(value $(name)))$(eval export $(name))))
 
 help: ## show this list
@@ -44,6 +44,12 @@ soak: .venv/.ready ## hostile traffic at a deployed project: PROJECT=../my-model
 
 docs: .venv/.ready ## write docs/options.md and the quoted output in the docs again
 	@$(BIN)/python tools/write_docs.py
+
+release: .venv/.ready ## check, tag and list a release: VERSION=1.2.0
+	@$(BIN)/python -m tools.releases $${VERSION:+"$$VERSION"}
+
+hooks: ## render the template before each commit
+	@git config core.hooksPath tools/hooks
 
 clean: ## remove what was made
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
