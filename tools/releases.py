@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import copier
+import jinja2
 from packaging.version import InvalidVersion, Version
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,7 +55,7 @@ def main(arguments: list[str]) -> int:
             raise ReleaseError("name a version: make release VERSION=1.2.0")
         make(ROOT, arguments[0], run_checks)
         print(f"released {arguments[0]}: `git push --follow-tags` publishes it")
-    except (ReleaseError, copier.errors.CopierError, subprocess.CalledProcessError) as error:
+    except (ReleaseError, subprocess.CalledProcessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -130,9 +131,12 @@ def since(root: Path, release: Release | None) -> Iterator[str]:
 
 
 def render(root: Path, tree: str, folder: Path) -> Path:
-    """The default project of a tree of this repository; raises copier's error where it does not render."""
+    """The default project of a tree of this repository; raises `ReleaseError` where it does not render."""
     extract(root, tree, folder / "template")
-    copier.run_copy(str(folder / "template"), folder / "project", defaults=True, quiet=True)
+    try:
+        copier.run_copy(str(folder / "template"), folder / "project", defaults=True, quiet=True)
+    except (copier.errors.CopierError, jinja2.TemplateError) as error:
+        raise ReleaseError(f"this does not render: {error}") from None
     return folder / "project"
 
 
