@@ -23,18 +23,10 @@ GROUPS = {
     "model": ["contract", "train", "check-data", "predict", "serve"],
     "image": ["image", "jobs-image", "run", "size", "push", "push-jobs", "ps", "stop", "rm"],
     "cluster": ["check-k8s", "cluster", "deploy", "status", "logs", "rollback", "undeploy"],
-    "development": [
-        "setup",
-        "test",
-        "lint",
-        "format",
-        "hooks",
-        "update",
-        "update-check",
-        "update-diff",
-        "update-continue",
-        "update-abort",
-        "clean",
+    "development": ["setup", "test", "lint", "format", "hooks", "clean"],
+    "template": [
+        *("update", "update-check", "update-diff", "update-continue", "update-abort"),
+        "update-request",
     ],
 }
 TASKS = [name for group in GROUPS.values() for name in group]

@@ -7,12 +7,14 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tabserve.updating import ownership
 from tests.answers import label, pairwise
 from tests.conftest import ROOT, Render
 
@@ -60,9 +62,12 @@ ALWAYS = {
 }
 SAMPLE = {"data/loans.csv"}
 CI = {
-    "github": {".github/workflows/ci.yml", ".github/pull_request_template.md"},
-    "gitlab": {".gitlab-ci.yml", ".gitlab/merge_request_templates/Default.md"},
-    "azure": {"azure-pipelines.yml", ".azuredevops/pull_request_template.md"},
+    "github": {
+        *(".github/workflows/ci.yml", ".github/workflows/update.yml", ".github/pull_request_template.md"),
+        "renovate.json",
+    },
+    "gitlab": {"renovate.json", ".gitlab-ci.yml", ".gitlab/merge_request_templates/Default.md"},
+    "azure": {"renovate.json", "azure-pipelines.yml", ".azuredevops/pull_request_template.md"},
     "none": {".github/pull_request_template.md"},
 }
 ESTIMATORS = {
@@ -95,7 +100,7 @@ def test_no_jinja_is_left_and_no_file_is_empty(render: Render, answers: dict[str
         text = path.read_text(encoding="utf-8")
         assert text.strip() or name == "tests/__init__.py", f"{name} is empty"
         # GitHub's own ${{ }}, answers as given, and what docker takes as a format in tabserve.
-        if name not in (".github/workflows/ci.yml", ".copier-answers.yml") and name not in MACHINERY:
+        if not name.startswith((".github/workflows/", ".copier-answers.yml")) and name not in MACHINERY:
             assert not re.search(r"\{\{|\{%|\{#", text), f"{name} holds Jinja"
         if text:
             assert text.endswith("\n") and not text.endswith("\n\n"), f"{name} ends badly"
@@ -186,3 +191,17 @@ def test_pipeline_variants_differ_only_where_they_must() -> None:
     assert len(variants) == len(ESTIMATORS)
     docstrings = {ast.get_docstring(ast.parse(path.read_text())) for path in variants}
     assert len(docstrings) == 1
+
+
+@pytest.mark.parametrize("answers", pairwise(), ids=label)
+def test_each_file_has_one_owner(answers: dict[str, Any], render: Render) -> None:
+    project = render(**answers)
+    package = yaml.safe_load((project / ".copier-answers.yml").read_text())["package_name"]
+    yours = {pattern.format(package=package) for pattern in ownership.YOURS}
+    for path in (path.relative_to(project).as_posix() for path in project.rglob("*") if path.is_file()):
+        owners = [names for names in (yours, ownership.TEMPLATES, ownership.SHARED) if covers(names, path)]
+        assert len(owners) == 1, path
+
+
+def covers(names: Iterable[str], path: str) -> bool:
+    return any(path.startswith(name) if name.endswith("/") else path == name for name in names)

@@ -13,11 +13,13 @@ from tests.answers import label, pairwise
 from tests.conftest import ROOT, Render, run
 
 BIN = Path(sys.executable).parent
-SCHEMAS = {
-    "github": ("vendor.github-workflows", ".github/workflows/ci.yml"),
-    "gitlab": ("vendor.gitlab-ci", ".gitlab-ci.yml"),
-    "azure": ("vendor.azure-pipelines", "azure-pipelines.yml"),
-}
+SCHEMAS = (
+    ("github", "vendor.github-workflows", ".github/workflows/ci.yml"),
+    ("github", "vendor.github-workflows", ".github/workflows/update.yml"),
+    ("github", "vendor.renovate", "renovate.json"),
+    ("gitlab", "vendor.gitlab-ci", ".gitlab-ci.yml"),
+    ("azure", "vendor.azure-pipelines", "azure-pipelines.yml"),
+)
 
 matrix = pytest.mark.parametrize("answers", pairwise(), ids=label)
 
@@ -34,9 +36,8 @@ def test_yaml(render: Render, answers: dict[str, Any]) -> None:
     run(str(BIN / "yamllint"), "--strict", "-c", str(ROOT / ".yamllint.yaml"), ".", cwd=render(**answers))
 
 
-@pytest.mark.parametrize("ci", SCHEMAS)
-def test_ci_files_fit_their_schema(render: Render, ci: str) -> None:
-    schema, name = SCHEMAS[ci]
+@pytest.mark.parametrize(("ci", "schema", "name"), SCHEMAS)
+def test_ci_files_fit_their_schema(render: Render, ci: str, schema: str, name: str) -> None:
     command = (str(BIN / "check-jsonschema"), "--regex-variant", "nonunicode", "--builtin-schema", schema, name)
     run(*command, cwd=render(ci=ci))
 

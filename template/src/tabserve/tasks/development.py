@@ -1,4 +1,4 @@
-"""The tasks of development: set up, tests, lint, format, updates of the template."""
+"""The tasks of development: set up, tests, lint, format."""
 
 import argparse
 import os
@@ -12,12 +12,9 @@ from tabserve.operations import check, programs
 from tabserve.project import Project
 from tabserve.tasks.cluster import paths
 from tabserve.tasks.model_file import train_if_missing
-from tabserve.updating import applying, start
-from tabserve.updating.git import Git, GitError
 
 MADE = (".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", "build", "dist")
 CHECKS = {"ruff check": "ruff check .", "ruff format": "ruff format --check .", "mypy": "mypy"}
-REFUSED = 2  # the exit code of an update that touched nothing
 FIXES = {"ruff check": "ruff check --fix .", "ruff format": "ruff format ."}
 
 
@@ -31,36 +28,6 @@ def hooks(arguments: argparse.Namespace, project: Project) -> None:
     """`hooks`: `lint` before each commit and `test` before each push."""
     programs.path_of("uv")  # the hooks call it
     programs.call(sys.executable, "-m", "pre_commit", "install")
-
-
-def update(arguments: argparse.Namespace, project: Project) -> None:
-    """`update`: show what the template has changed since, and merge it."""
-    try:
-        code = start.update(arguments)
-    except (UserError, GitError) as error:
-        say(f"refused: {error}", error=True)
-        code = REFUSED
-    raise SystemExit(code)
-
-
-def update_check(arguments: argparse.Namespace, project: Project) -> None:
-    """`update-check`: whether the template has a newer version."""
-    raise SystemExit(start.check(arguments))
-
-
-def update_diff(arguments: argparse.Namespace, project: Project) -> None:
-    """`update-diff`: how the project differs from its version of the template."""
-    raise SystemExit(start.differences(arguments))
-
-
-def update_continue(arguments: argparse.Namespace, project: Project) -> None:
-    """`update-continue`: commit an update whose conflicts are resolved."""
-    say(f"updated: {applying.resume(Git(Path.cwd()))[:12]}; `make update-abort` undoes it")
-
-
-def update_abort(arguments: argparse.Namespace, project: Project) -> None:
-    """`update-abort`: go back to the commit before the update."""
-    say(f"back at {applying.abort(Git(Path.cwd()))[:12]}, as before the update")
 
 
 def test(arguments: argparse.Namespace, project: Project) -> None:

@@ -58,17 +58,21 @@ GROUPS = {
         "lint": "check style, types and manifests",
         "format": "apply automatic fixes and format the code",
         "hooks": "run `lint` before each commit and `test` before each push",
+        "clean": "remove caches and builds, but keep the model and the environment",
+    },
+    "template": {
         "update": "show what the template has changed since, and merge it",
         "update-check": "say whether the template has a newer version: exit code 2 if it has",
         "update-diff": "show how the project differs from its version of the template",
         "update-continue": "commit an update whose conflicts are resolved",
         "update-abort": "go back to the commit before the update",
-        "clean": "remove caches and builds, but keep the model and the environment",
+        "update-request": "push an update to a branch, and open a pull request: for scheduled CI jobs",
     },
 }
 FORCE = _option(
     "--force", action="store_true", help="replace files that this project did not write, or that were changed"
 )
+FROM = _option("--from", dest="source", metavar="URL", help="the template's address; default: where it was last")
 IMAGE = _option("--image", metavar="NAME", help="registry/name:tag; default tag: from commit and model digest")
 OPTIONS: dict[str, tuple[Option, ...]] = {
     "contract": (
@@ -112,7 +116,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
     "check-k8s": (_option("piped", nargs="?", choices=("-",), help="read kustomize's output from standard input"),),
     "update": (
         _option("--to", metavar="VERSION", help="default: the newest release"),
-        _option("--from", dest="source", metavar="URL", help="the template's address; default: where it was last"),
+        FROM,
         _option("--data", metavar="KEY=VALUE", action="append", default=[], help="another answer to a question"),
         _option("--answers", metavar="FILE", type=Path, help="a YAML file with other answers"),
         _option("--branch", metavar="NAME", default="", help="commit to a new branch"),
@@ -121,7 +125,8 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         _option("--json", action="store_true", help="show it as one JSON object"),
         _option("--no-checks", action="store_true", help=argparse.SUPPRESS),  # for tests
     ),
-    "update-check": (_option("--from", dest="source", metavar="URL", help="default: where the template was last"),),
+    "update-check": (FROM,),
+    "update-request": (FROM, _option("--provider", choices=("github", "gitlab", "azure"), required=True)),
     "update-diff": (_option("--patch", action="store_true", help="show the differences, not their sizes"),),
     "deploy": (
         IMAGE,

@@ -57,6 +57,7 @@ def apply(repository: Git, merged: Merged, commit: str, message: str, branch: st
         repository.run("symbolic-ref", START, repository.line("symbolic-ref", "HEAD"))
     conflicts = sorted(merged.conflicts)
     _state(repository).write_text(json.dumps(State(branch, message, conflicts).__dict__), encoding="utf-8")
+    repository.run("update-index", "-q", "--refresh", codes=(0, 1))  # a copied project has other times than its index
     repository.run("read-tree", "-m", "-u", head, merged.tree)
     if conflicts:
         lines = "".join(f"0 {'0' * len(head)}\t{path}\0" for path in conflicts)
