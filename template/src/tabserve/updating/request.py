@@ -17,6 +17,7 @@ TITLES = {
     1: "Update from the template: conflicts",
     3: "Update from the template: checks",
 }
+FENCE = "`" * 8  # longer than those of a changelog
 LONGEST = {"github": 60_000, "gitlab": 40_000, "azure": 3_800}  # characters of a text that the service takes
 
 
@@ -42,7 +43,7 @@ def open_request(project: str, provider: str, source: str | None) -> str:
         if repository.line("ls-remote", "origin", f"refs/heads/{branch}"):
             return f"up-to-date: there is a branch {branch} already"
         code, text = _update(project, repository, branch, words)
-        text = text if len(text) < LONGEST[provider] else f"{text[: LONGEST[provider]]}\n```\n(cut)\n"
+        text = _description(provider, text)
         repository.run("push", "--quiet", "--no-verify", *_options(provider, branch, code, text))
     except GitError as error:
         raise UserError(str(error)) from None
@@ -59,21 +60,25 @@ def _branch(news: str) -> str:
 def _update(project: str, repository: Git, branch: str, words: list[str]) -> tuple[int, str]:
     """Update on a branch; returns the update's exit code, and the text of the request."""
     code, preview = _task(project, "update", "--dry-run", *words)
-    text = f"```text\n{preview}\n```\n"
     if code == 1:
         head = repository.line("rev-parse", "HEAD")
         commit = repository.commit(f"{head}^{{tree}}", f"{TITLES[code]}: `make update` on this branch", head)
         repository.run("update-ref", f"refs/heads/{branch}", commit)
         todo = f"git fetch && git switch {branch} && make update"
-        return (
-            code,
-            f"This update has conflicts. Take it over: `{todo}`, decide, `make update-continue`, push.\n\n{text}",
-        )
+        return code, f"This update has conflicts. Take it over: {todo}\n\n{preview}"
     if code == 0:
         code, said = _task(project, "update", "--yes", "--branch", branch, *words)
     if code not in TITLES:
         raise UserError(_last(preview if code == 2 else said))
-    return code, text if code == 0 else f"{text}\n```text\n{_last(said)}\n```\n"
+    return code, preview if code == 0 else f"{_last(said)}\n\n{preview}"
+
+
+def _description(provider: str, text: str) -> str:
+    """The text as a service shows it unchanged; GitLab takes one line."""
+    text = text if len(text) < LONGEST[provider] else f"{text[: LONGEST[provider]]}\n(cut)"
+    if provider == "gitlab":
+        return f"<pre>{html.escape(text).replace(chr(10), '&#10;')}</pre>"
+    return f"{FENCE}text\n{text}\n{FENCE}\n"
 
 
 def _task(project: str, *words: str) -> tuple[int, str]:
@@ -86,11 +91,11 @@ def _task(project: str, *words: str) -> tuple[int, str]:
 
 
 def _options(provider: str, branch: str, code: int, text: str) -> list[str]:
-    """The options of `git push`; GitLab opens the request itself, and takes a text without line ends."""
+    """The options of `git push`; GitLab opens the request itself."""
     words = ["origin", f"refs/heads/{branch}:refs/heads/{branch}"]
     if provider != "gitlab":
         return words
-    given = ["create", f"title={TITLES[code]}", f"description={html.escape(text).replace(chr(10), '<br>')}"]
+    given = ["create", f"title={TITLES[code]}", f"description={text}"]
     given += [f"target={os.environ['CI_DEFAULT_BRANCH']}"] if "CI_DEFAULT_BRANCH" in os.environ else []
     return [
         option for one in [*given, *(["draft"] if code else [])] for option in ("-o", f"merge_request.{one}")
@@ -111,10 +116,10 @@ COMMANDS = {"github": _github, "azure": _azure}
 
 
 def _open(command: list[str], text: str) -> None:
-    """Open the request with the service's own program; Azure's takes the text as words, a line each."""
+    """Open the request with the service's own program."""
     if not (program := shutil.which(command[0])):
         raise UserError(f"{command[0]} is not installed, so the branch is pushed and the request not opened")
-    words = text.splitlines() if command[-1] == "--description" else []
+    words = [text] if command[-1] == "--description" else []
     done = subprocess.run([program, *command[1:], *words], input=text, capture_output=True, encoding="utf-8")
     if done.returncode:
         raise UserError(f"the branch is pushed, and the request not opened: {_last(done.stderr)}")
