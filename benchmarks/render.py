@@ -39,7 +39,8 @@ ANSWERS = "{{ _copier_answers | to_nice_yaml -}}\n"
 OLD, NEW = "v1.0.0", "v2.0.0"
 OURS, ONE, PLAIN = "this template", "one plain file", "as many plain files"
 COPY, UPDATE = "copier copy", "copier update"
-MINE, THEIRS = "A line of the project.\n", "A line of the template.\n"
+EDITED = "Makefile"  # what both sides change
+MINE, THEIRS = "# A line of the project.\n", "# A line of the template.\n"
 GIT = {f"GIT_{who}_{what}": "benchmark@example.com" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 Cost = tuple[float, float]  # seconds, CPU seconds
 
@@ -109,7 +110,7 @@ def templates(folder: Path) -> dict[str, Path]:
     (folder / "rendered/.copier-answers.yml").unlink()
     shutil.copytree(folder / "rendered", plain / "template", symlinks=True)
     (one / "template").mkdir(parents=True)
-    shutil.copy(folder / "rendered/README.md", one / "template")
+    shutil.copy(folder / "rendered" / EDITED, one / "template")
     for template in (one, plain):
         (template / "copier.yml").write_text("_subdirectory: template\n")
         (template / "template" / ANSWERS_FILE).write_text(ANSWERS)
@@ -122,8 +123,8 @@ def release(template: Path) -> None:
     """Tag what is there as the old version and a changed file as the new one; packed, as it comes from a server."""
     commit(template, "Old")
     run("git", "tag", OLD, cwd=template)
-    with next(template.glob("template/README.md*")).open("a") as readme:
-        readme.write(THEIRS)
+    with next(template.glob(f"template/{EDITED}*")).open("a") as file:
+        file.write(THEIRS)
     commit(template, "New")
     run("git", "tag", NEW, cwd=template)
     run("git", "gc", "-q", cwd=template)
@@ -148,8 +149,8 @@ def updated(folder: Path, what: str, template: Path) -> Case:
     run(*COPIER, "copy", "-q", "--defaults", "--vcs-ref", OLD, template, project)
     run("git", "init", "-q", project)
     commit(project, "Start")
-    readme = project / "README.md"
-    readme.write_text(MINE + readme.read_text())
+    edited = project / EDITED
+    edited.write_text(MINE + edited.read_text())
     commit(project, "Work")
     return Case(UPDATE, what, (*COPIER, "update", "--defaults", folder / "out"), len(files(project)), project)
 
@@ -198,8 +199,8 @@ def once(case: Case, out: Path) -> Cost:
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     run(*case.command)
     seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
-    readme = (out / "README.md").read_text()
-    if len(files(out)) != case.files or THEIRS not in readme or readme.startswith(MINE) != bool(case.project):
+    text = (out / EDITED).read_text()
+    if len(files(out)) != case.files or THEIRS not in text or text.startswith(MINE) != bool(case.project):
         raise SystemExit(f"error: {case.what}, {case.template}: the files are not those it should leave")
     return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

@@ -117,6 +117,11 @@ def releases(root: Path) -> list[Release]:
     return [Release(*line.split()) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
+def has(root: Path, tree: str) -> bool:
+    """Whether the repository has a tree; a shallow clone may lack it."""
+    return not subprocess.run(["git", "cat-file", "-e", tree], cwd=root, capture_output=True).returncode
+
+
 def commits(root: Path) -> dict[str, str]:
     """The trees of all commits that HEAD has, newest first, by their commits."""
     return dict(line.split() for line in git(root, "log", "--format=%H %T").splitlines())

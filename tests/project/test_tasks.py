@@ -231,8 +231,18 @@ def test_the_hooks_call_the_tasks(prepared: Prepared) -> None:
     project = prepared()
     run(".venv/bin/pre-commit", "validate-config", cwd=project)
     text = (project / ".pre-commit-config.yaml").read_text()
-    assert re.findall(r"entry: (.*)", text) == ["uv run loan-offers lint", "uv run loan-offers test"]
+    assert re.findall(r"entry: (uv.*)", text) == ["uv run loan-offers lint", "uv run loan-offers test"]
     task(project, "hooks")
     installed = {name: (project / f".git/hooks/{name}").read_text() for name in ("pre-commit", "pre-push")}
     assert all("pre_commit" in hook for hook in installed.values())
     run(".venv/bin/pre-commit", "uninstall", cwd=project)
+
+
+def test_conflict_markers_are_not_committed(prepared: Prepared, tmp_path: Path) -> None:
+    run("git", "init", "-q", cwd=tmp_path)
+    shutil.copy(prepared() / ".pre-commit-config.yaml", tmp_path)
+    check = (f"{prepared()}/.venv/bin/pre-commit", "run", "conflict-markers", "--files", "notes.md")
+    (tmp_path / "notes.md").write_text("Notes\n=======\n\n<<<<<<< is how a conflict begins\n")
+    assert "notes.md:4" in run(*check, cwd=tmp_path, code=1, PRE_COMMIT_HOME=str(tmp_path / "home"))
+    (tmp_path / "notes.md").write_text("Notes\n=======\n")
+    run(*check, cwd=tmp_path, PRE_COMMIT_HOME=str(tmp_path / "home"))

@@ -21,10 +21,12 @@ from tabserve.updating.git import Git
 from tests.conftest import PARTS, ROOT, copy, run
 from tests.update.changes import CHANGES, edit
 from tests.update.edits import EDITS
+from tools import releases
 
 FIRST, SECOND = "1.0.0", "1.1.0"
 LAST = list(CHANGES)[-1]
-VERSIONS = [FIRST, *CHANGES]
+RELEASES = [release for release in releases.releases(ROOT) if releases.has(ROOT, release.tree)]
+VERSIONS = [*(release.version for release in RELEASES), FIRST, *CHANGES]
 HOSTILE = """[commit]
 gpgsign = true
 [core]
@@ -62,13 +64,16 @@ def make_hostile(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EMAIL", raising=False)
 
 
-def template_in(folder: Path) -> Path:
-    """A repository of the template as it is here, with one version."""
-    folder.mkdir()
+def template_in(folder: Path, earlier: list[releases.Release] | None = None) -> Path:
+    """A repository of the template as it is here, with one version; earlier releases come before it."""
+    run("git", "init", "-q", "-b", "main", str(folder), cwd=folder.parent)
+    for one in earlier or []:
+        releases.extract(ROOT, one.tree, folder)
+        release(folder, one.version)
+        run("git", "rm", "-q", "-r", ".", cwd=folder)
     for part in PARTS:
         copied = shutil.copytree if (ROOT / part).is_dir() else shutil.copy2
         copied(ROOT / part, folder / part)
-    run("git", "init", "-q", "-b", "main", cwd=folder)
     release(folder, FIRST)
     return folder
 
@@ -82,8 +87,8 @@ def release(template: Path, version: str) -> None:
 
 @pytest.fixture(scope="session")
 def series(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The template with one version for each of `CHANGES`."""
-    template = template_in(tmp_path_factory.mktemp("series") / "template")
+    """The template with its releases, a version as it is here, and one for each of `CHANGES`."""
+    template = template_in(tmp_path_factory.mktemp("series") / "template", RELEASES)
     for version, change in CHANGES.items():
         change(template / "template")
         release(template, version)
@@ -96,14 +101,19 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     made: dict[str, Path] = {}
     original = renders.render
 
+    def key(template: Path, version: str, answers: Mapping[str, Any], source: str) -> str:
+        given = sorted((name, str(value)) for name, value in answers.items() if not name.startswith("_"))
+        return repr((str(template), version, given, source))
+
     def render(
         template: Path, version: str, answers: Mapping[str, Any], folder: Path, source: str, asks: bool = False
     ) -> None:
-        key = repr((str(template), version, sorted(answers.items(), key=str), source))
-        if key not in made:
-            made[key] = tmp_path_factory.mktemp("render") / "project"
-            original(template, version, answers, made[key], source, asks)
-        shutil.copytree(made[key], folder, symlinks=True)
+        name = key(template, version, answers, source)
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp("render") / "project"
+            original(template, version, answers, made[name], source, asks)
+            made[key(template, version, renders.answers_of(made[name]), source)] = made[name]  # gives the same
+        shutil.copytree(made[name], folder, symlinks=True)
 
     renders.render = render
     yield

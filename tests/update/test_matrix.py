@@ -18,7 +18,7 @@ import pytest
 
 from tabserve.updating import applying, renders
 from tabserve.updating.ownership import yours
-from tests.update.conftest import FIRST, LAST, UNKNOWN, VERSIONS, Make, Project, make_hostile
+from tests.update.conftest import LAST, UNKNOWN, VERSIONS, Make, Project, make_hostile
 from tests.update.edits import EDITS
 
 Files = dict[str, tuple[bytes, bool]]
@@ -29,13 +29,14 @@ ANSWERS: dict[str, dict[str, Any]] = {
 }
 LAYOUTS = ("root", "subfolder", "worktree", "submodule")
 ALL = os.environ.get("MATRIX") == "all"
-PAIRS = [*itertools.pairwise(VERSIONS), (FIRST, LAST)]
+FARTHEST = (VERSIONS[0], LAST)
+PAIRS = [*itertools.pairwise(VERSIONS), FARTHEST]
 CASES = (
     [(*pair, answers, layout) for pair in PAIRS for answers in ANSWERS for layout in LAYOUTS]
     if ALL
     else [
         *((*pair, "defaults", "root") for pair in PAIRS[:-1]),
-        *((FIRST, LAST, answers, layout) for answers, layout in zip((*ANSWERS, "gitlab"), LAYOUTS, strict=True)),
+        *((*FARTHEST, answers, layout) for answers, layout in zip((*ANSWERS, "gitlab"), LAYOUTS, strict=True)),
     ]
 )
 
