@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--template", type=Path, required=True, help="a clone")
     parser.add_argument("--source", required=True, help="its address")
     parser.add_argument("--to", required=True)
+    parser.add_argument("--render", type=Path, help="that version with the project's answers")
     parser.add_argument("--data", action="append", default=[])
     parser.add_argument("--answers", type=Path)
     parser.add_argument("--branch", default="")
@@ -49,7 +50,9 @@ def _run(options: argparse.Namespace, folder: Path) -> int:
         say("\n".join(differences.lines(project, options.template, folder, options.patch)))
         return 0
     asks = sys.stdin.isatty() and not (options.yes or options.dry_run or options.json)
-    request = session.Request(project, options.template, options.source, options.to, _data(options), asks)
+    request = session.Request(
+        project, options.template, options.source, options.to, options.render, _data(options), asks
+    )
     planned = session.plan(request, folder)
     if options.json:
         say(json.dumps(_as_json(planned, request), ensure_ascii=False))

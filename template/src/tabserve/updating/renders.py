@@ -39,7 +39,12 @@ def render(
         skip_tasks=True,
         overwrite=True,
     )
-    path = folder / ANSWERS
+    name_source(folder, source)
+
+
+def name_source(render: Path, source: str) -> None:
+    """Write the template's address into the answers of a render."""
+    path = render / ANSWERS
     line = yaml.safe_dump({"_src_path": source}, width=10**6, allow_unicode=True).strip()
     path.write_text(SOURCE.sub(lambda _: line, path.read_text(encoding="utf-8")), encoding="utf-8")
 

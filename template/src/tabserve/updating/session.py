@@ -22,6 +22,7 @@ class Request:
     template: Path  # a clone
     source: str  # its address, without credentials
     version: str
+    render: Path | None  # of the version with the project's answers
     data: Mapping[str, Any]
     asks: bool  # whether a person answers new questions
 
@@ -48,9 +49,8 @@ def plan(request: Request, folder: Path) -> Plan:
     """Everything about an update, worked out in a temporary folder."""
     repository = Git(request.project)
     before = renders.answers_of(request.project)
-    old, new = folder / "old", folder / "new"
+    old, new = folder / "old", _new(request, before, folder / "new")
     renders.render(request.template, before["_commit"], before, old, before["_src_path"])
-    renders.render(request.template, request.version, {**before, **request.data}, new, request.source, request.asks)
     (old / renders.ANSWERS).write_bytes((request.project / renders.ANSWERS).read_bytes())
     prefix, git = repository.line("rev-parse", "--show-prefix"), merging.scratch(repository, folder / "scratch.git")
     trees = [git.tree_of(render, folder / "index") for render in (old, new)]
@@ -76,6 +76,16 @@ def plan(request: Request, folder: Path) -> Plan:
         patch=git.raw("diff", "-M", "--binary", *trees, "--", *_pathspecs(package)),
         scratch=git,
     )
+
+
+def _new(request: Request, before: Mapping[str, Any], folder: Path) -> Path:
+    """The render of the new version: that which is there, unless other answers or new questions make another."""
+    there = request.render
+    if there and not request.data and not (request.asks and renders.new_questions(before, there)):
+        renders.name_source(there, request.source)
+        return there
+    renders.render(request.template, request.version, {**before, **request.data}, folder, request.source, request.asks)
+    return folder
 
 
 def package_of(render: Path) -> str:

@@ -122,8 +122,9 @@ def _run(folder: Path, source: str, version: str, *words: str) -> int:
         raise UserError(f"{version} of the template has no updater: choose a newer one with --to")
     python = _python(render, version)
     stored = without_credentials(source).replace(f"{HIDDEN}@", "")
-    command = [*tool[:4], "--python", python, *tool[4:], "python", "-P", "-m", "tabserve.updating"]
+    command = [*tool[:4], "--python", python, *tool[4:], "python", "-P", "-B", "-m", "tabserve.updating"]
     command += ["--project", str(project), "--template", str(folder / "template"), "--source", stored, "--to", version]
+    command += ["--render", str(render)]
     sys.stdout.flush()
     return subprocess.run([*command, *words], env={**os.environ, "PYTHONPATH": str(render / "src")}).returncode
 
