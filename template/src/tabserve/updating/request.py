@@ -22,15 +22,14 @@ LONGEST = {"github": 60_000, "gitlab": 40_000, "azure": 3_800}  # characters of 
 
 
 def open_request(project: str, provider: str, source: str | None) -> str:
-    """Update on a branch of its own, push it, and open a request with the preview as its text.
+    """Update on a branch of its own, push it, and open a request with the preview as its text; says what it did.
 
     Args:
         project: the name that `uv run` knows.
         provider: the CI service, one of `LONGEST`.
         source: the template's address, if it is not that of the last update.
 
-    Returns:
-        What was done, in one line. Raises `UserError` where something fails.
+    Raises `UserError` where something fails.
     """
     words = ["--from", source] if source else []
     code, said = _task(project, "update-check", *words)
