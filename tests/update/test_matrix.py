@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tabserve.updating import applying, renders
+from tabserve.updating import applying, record, renders, undoing
 from tabserve.updating.ownership import yours
 from tests.update.conftest import LAST, UNKNOWN, VERSIONS, Make, Project, make_hostile
 from tests.update.edits import EDITS
@@ -91,12 +91,14 @@ def resolved(content: bytes) -> bytes:
 
 def settle(project: Project) -> None:
     """Resolve all conflicts, and finish the update."""
-    state = applying.waiting(project.git)
+    state = record.waiting(project.git)
     assert state
     for name in state.conflicts:
         path = Path(project.git.line("rev-parse", "--show-toplevel")) / name
         if path.exists() and b"\0" not in path.read_bytes():
             path.write_bytes(resolved(path.read_bytes()))
+        if os.path.lexists(path):
+            project.git.run("add", "--force", "--", f":(top,literal){name}")
     applying.resume(project.git)
 
 
@@ -133,7 +135,7 @@ def test_nothing_is_lost(
     package = known.get("package_name") or "mine"
     check(before, project.files(), old, new, shown, package)
     if code:
-        applying.abort(project.git)
+        undoing.abort(project.git)
         assert project.files() == before
         assert project.git.line("status", "--porcelain") == "?? notes.txt" if layout == "root" else True
         assert updated(project, second, capsys)[0] == 1
@@ -145,7 +147,7 @@ def test_nothing_is_lost(
     assert project.update("--yes", to=second) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("up-to-date")
     assert project.files() == after
-    applying.abort(project.git)
+    undoing.abort(project.git)
     assert project.git.line("rev-parse", "HEAD") == head
     assert project.files() == before
     assert {name: before[name][0].decode() for name in UNKNOWN} == UNKNOWN

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tabserve.errors import UserError
-from tabserve.updating import applying, contents, merging, notes
+from tabserve.updating import applying, contents, merging, notes, obstacles, record, undoing
 from tabserve.updating.git import Git
 
 Files = dict[str, str | bytes]
@@ -99,14 +99,21 @@ def test_every_edit_is_in_the_result_or_in_a_conflict(tmp_path: Path, configurat
     assert not (folder / "deleted").exists()
     lines = (folder / "both").read_text().splitlines()
     assert [line.split()[0] for line in lines] == ["<<<<<<<", "3", "|||||||", "1", "=======", "2", ">>>>>>>"]
+    with pytest.raises(UserError, match=rf"{prefix}b: both changed it, and it is no text; `git add {prefix}b` keeps"):
+        applying.resume(project)
+    project.run("add", f"{prefix}b")
     with pytest.raises(UserError, match="both still has conflict markers"):
         applying.resume(project)
     (folder / "both").write_text("4\n")
-    (folder / "gone").unlink()
+    with pytest.raises(
+        UserError, match=f"gone: one side changed it, the other one removed it; .*`git rm {prefix}gone`"
+    ):
+        applying.resume(project)
+    project.run("rm", "--quiet", f"{prefix}gone")
     assert project.line("rev-parse", f"{applying.resume(project)}~") == before
     assert project.line("status", "--porcelain") == ""
     assert f"{prefix}gone" not in project.entries("HEAD")
-    assert applying.abort(project) == before
+    assert undoing.abort(project) == before
     assert (folder / "both").read_text() == "3\n"
     assert project.line("status", "--porcelain") == ""
 
@@ -114,9 +121,9 @@ def test_every_edit_is_in_the_result_or_in_a_conflict(tmp_path: Path, configurat
 def test_an_update_can_be_undone_while_it_waits_and_not_over_later_work(tmp_path: Path, configuration: None) -> None:
     project, found, commit = merged(tmp_path, OLD, NEW, MINE)
     with pytest.raises(UserError, match="there was no update"):
-        applying.abort(project)
+        undoing.abort(project)
     applying.apply(project, found, commit, "Update", "")
-    applying.abort(project)
+    undoing.abort(project)
     assert (project.folder / "both").read_text() == "3\n"
     assert project.line("status", "--porcelain") == ""
     with pytest.raises(UserError, match="no update waits"):
@@ -128,11 +135,11 @@ def test_work_after_an_update_is_not_undone(tmp_path: Path) -> None:
     applying.apply(project, found, commit, "Update", "")
     (project.folder / "a").write_text("more\n")
     with pytest.raises(UserError, match="commit or stash"):
-        applying.abort(project)
+        undoing.abort(project)
     project.run("add", "a")
     project.run("update-ref", "HEAD", project.commit(project.line("write-tree"), "More", "HEAD"))
     with pytest.raises(UserError, match="there are commits after the update"):
-        applying.abort(project)
+        undoing.abort(project)
     assert (project.folder / "a").read_text() == "more\n"
 
 
@@ -141,7 +148,7 @@ def test_what_git_does_not_know_is_found_before(tmp_path: Path) -> None:
     written(tmp_path, {"ignored": "x", "untracked": "x", "file": "x"})
     (tmp_path / "link").symlink_to("nowhere")
     added = ["ignored", "untracked", "file/below", "link", "new", "folder/new"]
-    assert applying.blocked(project, added) == ["file/below", "ignored", "link", "untracked"]
+    assert obstacles.blocked(project, added, [], []) == ["file/below", "ignored", "link", "untracked"]
 
 
 def test_versions_are_ordered_and_their_notes_found() -> None:
@@ -155,8 +162,10 @@ def test_versions_are_ordered_and_their_notes_found() -> None:
     assert dict(notes.sections(changes, "0.9", "1.0")) == {"1.0": "- a"}
     found = dict(notes.sections(changes, "0.9", "1.1"))
     assert list(found) == ["1.1", "1.0"]
-    assert notes.before_you_deploy(found["1.1"]) == "Set X."
-    assert notes.before_you_deploy(found["1.0"]) == ""
+    assert notes.before_you_deploy(found["1.1"]) == ["Set X."]
+    assert notes.before_you_deploy(found["1.0"]) == []
+    listed = "### Before you deploy\n\n- Set X,\n  then Y.\n- Set Z.\n"
+    assert notes.before_you_deploy(listed) == ["Set X, then Y.", "Set Z."]
 
 
 def test_settings_that_changed_are_named() -> None:
@@ -168,22 +177,31 @@ def test_settings_that_changed_are_named() -> None:
         "new setting [serve] fresh, by default true",
         "new setting [new] name, by default ''",
     ]
-    assert notes.settings(old, new, "broken [") == []
+    assert notes.settings(old, new, "broken [")[0].startswith("config.toml cannot be read")
+    assert "new default of [serve] rows: 5 -> 6; config.toml does not set it" in notes.settings(old, new, "[serve]\n")
 
 
 def test_an_update_that_git_ended_waits_no_more(tmp_path: Path, configuration: None) -> None:
     project, found, commit = merged(tmp_path, OLD, NEW, MINE)
-    for ended in (("reset", "--hard", "--quiet", applying.BEFORE), None):
+    for ended in (("reset", "--hard", "--quiet", record.BEFORE), None):
         applying.apply(project, found, commit, "Update", "")
-        assert applying.waiting(project)
+        assert record.waiting(project)
         if ended:
             project.run(*ended)
         else:
             project.run("add", "--all")
             project.run("update-ref", "HEAD", project.commit(project.line("write-tree"), "Mine", "HEAD"))
-        assert applying.waiting(project) is None
-    with pytest.raises(UserError, match=f"the commit before it is {applying.BEFORE}"):
-        applying.abort(project)
+        assert record.waiting(project) is None
+    with pytest.raises(UserError, match=f"git reset --hard {record.BEFORE}"):
+        undoing.abort(project)
+    project.run("reset", "--hard", "--quiet", f"{commit}~")
+    before = project.line("rev-parse", "HEAD")
+    applying.apply(project, found, commit, "Update", "")
+    project.run("add", "--all")
+    project._with_author().run("commit", "--quiet", "--no-edit")
+    assert project.line("log", "-1", "--format=%s") == "Update"
+    assert undoing.abort(project) == before
+    assert project.line("status", "--porcelain") == ""
 
 
 def test_abort_returns_to_the_branch_that_the_update_left(tmp_path: Path, configuration: None) -> None:
@@ -191,9 +209,9 @@ def test_abort_returns_to_the_branch_that_the_update_left(tmp_path: Path, config
     for branch in ("news", "", "news"):
         applying.apply(project, found, commit, "Update", branch)
         assert project.line("symbolic-ref", "--short", "HEAD") == (branch or "main")
-        applying.abort(project)
+        undoing.abort(project)
         assert project.line("symbolic-ref", "--short", "HEAD") == "main"
         assert project.run("for-each-ref", "--format=%(refname)", "refs/heads") == "refs/heads/main\n"
         assert project.line("status", "--porcelain") == ""
     with pytest.raises(UserError, match="undone already"):
-        applying.abort(project)
+        undoing.abort(project)

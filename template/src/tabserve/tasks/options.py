@@ -125,6 +125,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         _option("--json", action="store_true", help="show it as one JSON object"),
         _option("--no-checks", action="store_true", help=argparse.SUPPRESS),  # for tests
     ),
+    "update-continue": (_option("--no-checks", action="store_true", help=argparse.SUPPRESS),),
     "update-check": (FROM,),
     "update-request": (FROM, _option("--provider", choices=("github", "gitlab", "azure"), required=True)),
     "update-diff": (_option("--patch", action="store_true", help="show the differences, not their sizes"),),

@@ -1,14 +1,15 @@
 """The tasks of updates from the template."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
-from tabserve.errors import UserError, say
+from tabserve.errors import UserError, one_line, say
 from tabserve.project import Project
-from tabserve.updating import applying, request, start
-from tabserve.updating.git import Git, GitError
+from tabserve.updating import applying, checks, request, start, undoing
+from tabserve.updating.git import Git, GitError, forget_elsewhere
 
-REFUSED = 2  # the exit code of an update that touched nothing
+REFUSED, FAILED = 2, 3  # exit codes: nothing was touched; committed, but a check failed
 
 
 def update(arguments: argparse.Namespace, project: Project) -> None:
@@ -32,13 +33,30 @@ def update_diff(arguments: argparse.Namespace, project: Project) -> None:
 
 
 def update_continue(arguments: argparse.Namespace, project: Project) -> None:
-    """`update-continue`: commit an update whose conflicts are resolved."""
-    say(f"updated: {applying.resume(Git(Path.cwd()))[:12]}; `make update-abort` undoes it")
+    """`update-continue`: commit an update whose conflicts are resolved, and check it as `update` does."""
+    commit = _git(applying.resume)
+    if not arguments.no_checks and (failed := checks.failed(Path.cwd(), _package(project))):
+        say(f"failed-checks: {'; '.join(failed)}. The update is committed; `make update-abort` undoes it")
+        raise SystemExit(FAILED)
+    say(f"updated: {commit[:12]}; `make update-abort` undoes it")
 
 
 def update_abort(arguments: argparse.Namespace, project: Project) -> None:
     """`update-abort`: go back to the commit before the update."""
-    say(f"back at {applying.abort(Git(Path.cwd()))[:12]}, as before the update")
+    say(f"back at {_git(undoing.abort)[:12]}, as before the update")
+
+
+def _git(task: Callable[[Git], str]) -> str:
+    """What a task does in the project's repository; an error of git gets one line."""
+    forget_elsewhere()
+    try:
+        return task(Git(Path.cwd()))
+    except GitError as error:
+        raise UserError(one_line(error)) from None
+
+
+def _package(project: Project) -> str:
+    return project.pipelines.partition(".")[0]
 
 
 def update_request(arguments: argparse.Namespace, project: Project) -> None:

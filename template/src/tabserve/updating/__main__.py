@@ -2,18 +2,20 @@
 
 import argparse
 import json
+import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from copier.errors import CopierError
+from copier.errors import CopierAnswersInterrupt, CopierError, InteractiveSessionError
+from yaml import YAMLError
 
-from tabserve.errors import UserError, one_line, say
-from tabserve.updating import applying, checks, differences, notes, preview, renders, session
-from tabserve.updating.git import Git, GitError
+from tabserve.errors import UserError, one_line, say, suggestion
+from tabserve.updating import applying, checks, differences, notes, preview, record, renders, session
+from tabserve.updating.git import Git, GitError, forget_elsewhere
 
 CODES = {"updated": 0, "up-to-date": 0, "conflicts": 1, "refused": 2, "failed-checks": 3}
 
@@ -23,10 +25,13 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         with tempfile.TemporaryDirectory(prefix=".tabserve-update-") as folder:
+            forget_elsewhere()
             return _run(options, Path(folder))
-    except (KeyboardInterrupt, UserError, GitError, CopierError, OSError) as error:
-        say(f"refused: {one_line(error) if isinstance(error, Exception) else 'interrupted'}", error=True)
-        return CODES["refused"]
+    except (KeyboardInterrupt, EOFError, InteractiveSessionError, CopierAnswersInterrupt):
+        say("refused: interrupted, and nothing was touched", error=True)
+    except (UserError, GitError, CopierError, OSError, ValueError, TypeError, YAMLError) as error:
+        say(f"refused: {one_line(error)}", error=True)
+    return CODES["refused"]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -55,8 +60,8 @@ def _run(options: argparse.Namespace, folder: Path) -> int:
     )
     planned = session.plan(request, folder)
     if options.json:
-        say(json.dumps(_as_json(planned, request), ensure_ascii=False))
-    elif planned.is_news or not options.yes:
+        say(json.dumps(_as_json(planned, request)))
+    elif planned.is_news:
         say("\n".join(_lines(planned)))
     return _decide(options, request, planned)
 
@@ -73,49 +78,62 @@ def _decide(options: argparse.Namespace, request: session.Request, planned: sess
         raise UserError("nothing was touched; --yes updates without a question")
     session.carry_out(request, planned, options.branch)
     if planned.patch:
-        say(f"your own files stay as they are; for the template's changes to them: git apply {_patch(request)}", True)
+        patch = os.path.relpath(record.path_of(Git(request.project), ".patch"), request.project)
+        say(f"your own files stay as they are; the template's changes to them: git apply --3way {patch}", True)
     if planned.merged.conflicts:
+        for path, reason in planned.merged.conflicts.items():
+            say(f"conflict: {path} ({applying.meaning(reason)})", True)
         way_back = f"`make update-abort`, or {applying.WAY_BACK} if that does not run"
         return _end(options, "conflicts", f"resolve them, then `make update-continue`; or {way_back}")
-    is_locked = not planned.locks or applying.add_lock(Git(request.project))
-    if failed := planned.faults or ([] if options.no_checks else _failed(request, is_locked)):
+    try:
+        failed = planned.faults or _failed(options, request, planned)
+    except KeyboardInterrupt:
+        failed = ["interrupted"]
+    if failed:
         way_back = f"`make update-abort` undoes it, or {applying.WAY_BACK}"
         return _end(options, "failed-checks", f"{'; '.join(failed)}. The update is committed; {way_back}")
     return _end(options, "updated", f"{_route(planned)}; `make update-abort` undoes it")
 
 
-def _failed(request: session.Request, is_locked: bool) -> list[str]:
-    """Run the checks; returns the names of those that fail. Without an index they are left for later."""
-    if not is_locked:
+def _failed(options: argparse.Namespace, request: session.Request, planned: session.Plan) -> list[str]:
+    """Make the lock again and run the checks; returns those that fail. Without an index they are left for later."""
+    said = applying.add_lock(Git(request.project)) if planned.locks else ""
+    if "unsatisfiable" in said:
+        return [f"uv.lock: {said}"]
+    if said:
         say("uv.lock could not be made again: run `uv lock` later, then `make lint test`", True)
-        return []
-    if not checks.is_ready(request.project):
-        say("the dependencies could not be installed: run `make lint test` later", True)
-        return []
-    return checks.failed(request.project, session.package_of(request.project))
-
-
-def _patch(request: session.Request) -> str:
-    return Git(request.project).line("rev-parse", "--git-path", session.PATCH)
+    return [] if said or options.no_checks else checks.failed(request.project, planned.package)
 
 
 def _data(options: argparse.Namespace) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(options.answers.read_text(encoding="utf-8")) if options.answers else {}
+    found = yaml.safe_load(options.answers.read_text(encoding="utf-8")) if options.answers else {}
+    if not isinstance(found, dict):
+        raise UserError(f"{options.answers}: write one `question: answer` a line")
     for pair in options.data:
         name, equals, value = pair.partition("=")
         if not equals:
             raise UserError(f"--data {pair}: write --data question=answer")
-        found[name] = yaml.safe_load(value)
+        found[name] = value
+    _check_questions(options, found)
     return found
 
 
+def _check_questions(options: argparse.Namespace, data: Mapping[str, Any]) -> None:
+    """Copier ignores answers to questions that there are not; raises `UserError`."""
+    text = Git(options.template).run("show", f"{options.to}:copier.yml")
+    questions = [name for name in yaml.safe_load(text) if not name.startswith("_")]
+    for name in data:
+        if name not in questions and not str(name).startswith("_"):
+            raise UserError(f"there is no question {name!r}{suggestion(str(name), questions)}")
+
+
 def _agreed() -> bool:
-    return sys.stdin.isatty() and input("Update? (y/N) ").strip().lower() in ("y", "yes")
+    return input("Update? (y/N) ").strip().lower() in ("y", "yes")
 
 
 def _route(planned: session.Plan) -> str:
     before, after = planned.versions
-    return f"{before} -> {after}" if before != after else f"{after}, with the answers given"
+    return f"{before} -> {after}" if before != after else f"{after}, with other answers"
 
 
 def _lines(planned: session.Plan) -> Iterator[str]:
@@ -124,6 +142,8 @@ def _lines(planned: session.Plan) -> Iterator[str]:
         yield f"\n{number}\n{notes.BEFORE.sub('', changes).strip()}"
     if acts := list(_acts(planned)):
         yield from ("", "Before you deploy:", *(f"- {act}" for act in acts))
+    if planned.locks:
+        yield "\nThe dependencies change, so uv.lock is made again."
     yield ""
     for name, answer in planned.questions.items():
         yield f"new question {name}: {answer}; another answer: --data {name}=..."
@@ -134,9 +154,8 @@ def _lines(planned: session.Plan) -> Iterator[str]:
 
 def _acts(planned: session.Plan) -> Iterator[str]:
     """What the person has to know or to do before the next deployment."""
-    for number, changes in planned.changes:
-        if act := notes.before_you_deploy(changes):
-            yield f"{number}: {act}"
+    for number, changes in reversed(planned.changes):
+        yield from (f"{number}: {act}" for act in notes.before_you_deploy(changes))
     yield from planned.settings
 
 

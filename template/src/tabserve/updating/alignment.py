@@ -73,6 +73,8 @@ def _by_name(mine: Array, before: Array, after: Array) -> Array | None:
             return None
     for name, item in old.items():
         if ours.get(name) == item and new.get(name) != item:
+            if _comment(mine, item) != _comment(before, item):
+                return None  # what a person wrote about it
             at = [_key(one) for one in merged.unwrap()].index(name)
             if name in new:
                 merged[at] = new[name]
@@ -82,6 +84,12 @@ def _by_name(mine: Array, before: Array, after: Array) -> Array | None:
         if name not in old and name not in ours:
             merged.insert(_place(name, list(new), [_key(one) for one in merged.unwrap()]), item)
     return merged
+
+
+def _comment(found: Array, item: Any) -> str:
+    """What is written behind a dependency on its line."""
+    lines = [line for line in found.as_string().split("\n") if isinstance(item, str) and item in line]
+    return lines[0].partition("#")[2].strip() if lines else ""
 
 
 def _place(name: str, order: list[str], names: list[str]) -> int:

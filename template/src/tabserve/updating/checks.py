@@ -17,7 +17,13 @@ def is_ready(project: Path) -> bool:
 
 
 def failed(project: Path, package: str) -> list[str]:
-    """Run all checks; returns the names of those that fail, and prints the end of what they say."""
+    """Run all checks; returns the names of those that fail, and prints the end of what they say.
+
+    Without an index, they are left for later.
+    """
+    if not is_ready(project):
+        say("the dependencies could not be installed: run `make lint test` later", error=True)
+        return []
     return [name for name, command in _checks(project, package) if not _passes(project, name, command)]
 
 

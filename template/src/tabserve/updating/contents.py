@@ -6,7 +6,7 @@ from typing import Any
 
 from tabserve.updating import alignment, soundness
 from tabserve.updating.git import Entries, Entry, Git
-from tabserve.updating.merging import Merged
+from tabserve.updating.merging import Merged, renames
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,15 @@ class Sides:
 def aligned(git: Git, sides: Sides, pyproject: str) -> tuple[Entries, Entries]:
     """The template's sides, with texts that merge by meaning where all three differ."""
     old, new = dict(sides.old), dict(sides.new)
-    for path in old.keys() & new.keys() & sides.now.keys():
-        if len({old[path], new[path], sides.now[path]}) == 3:
-            ours, *texts = (git.raw("cat-file", "blob", side[path][1]) for side in (sides.now, old, new))
+    moved = {to: path for path, to in renames(git, old, new).items()}
+    for to in sides.new:
+        path = moved.get(to, to)
+        if path in old and path in sides.now and len({old[path], new[to], sides.now[path]}) == 3:
+            ours, *texts = (git.raw("cat-file", "blob", entry[1]) for entry in (sides.now[path], old[path], new[to]))
             pair = alignment.line_ends(ours, (texts[0], texts[1]))
             pair = alignment.dependencies(ours, pair) if path == pyproject else pair
-            for side, text in zip((old, new), pair, strict=True):
-                side[path] = (side[path][0], git.store(text))
+            before, after = (git.store(text) for text in pair)
+            old[path], new[to] = (old[path][0], before), (new[to][0], after)
     return old, new
 
 

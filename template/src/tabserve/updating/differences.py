@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tabserve.updating import merging, ownership, renders
+from tabserve.updating.applying import LOCK
 from tabserve.updating.git import Git
 from tabserve.updating.session import package_of
 
@@ -21,13 +22,28 @@ def lines(project: Path, template: Path, folder: Path, patch: bool) -> Iterator[
     renders.render(template, answers["_commit"], answers, folder / "old", answers["_src_path"])
     git = merging.scratch(repository, folder / "scratch.git")
     prefix = repository.line("rev-parse", "--show-prefix")
-    trees = (git.tree_of(folder / "old", folder / "index"), repository.line("rev-parse", f"HEAD:{prefix}"))
+    trees = (git.tree_of(folder / "old", folder / "index"), _today(repository, git, folder / "index", prefix))
     if patch:
-        yield git.run("diff", "-M", *trees).rstrip("\n")
+        yield git.run("diff", "-M", "--no-ext-diff", *trees, "--", ".", f":(exclude){LOCK}").rstrip("\n")
         return
-    package, found = package_of(folder / "old"), git.run("diff", "--numstat", "--no-renames", *trees).splitlines()
+    package, found = package_of(folder / "old"), git.parts("diff", "--numstat", "-z", "--no-renames", *trees)
     numbers = {path: (added, removed) for added, removed, path in (line.split("\t", 2) for line in found)}
     for owner, heading in HEADINGS.items():
         if some := sorted(path for path in numbers if ownership.owner(path, package) == owner):
             yield heading
             yield from (f"  {path}  +{numbers[path][0]} -{numbers[path][1]}" for path in some)
+
+
+def _today(repository: Git, scratch: Git, index: Path, prefix: str) -> str:
+    """The tree of the project as it is on disk, without what git ignores; nothing is added to the repository."""
+    objects = repository.line("rev-parse", "--path-format=absolute", "--git-path", "objects")
+    git = repository.with_(
+        GIT_INDEX_FILE=index,
+        GIT_OBJECT_DIRECTORY=scratch.folder / "objects",
+        GIT_ALTERNATE_OBJECT_DIRECTORIES=objects,
+    )
+    git.run("read-tree", "HEAD")
+    git.run("add", "--all", "--", ".")
+    tree = git.line("rev-parse", f"{git.line('write-tree')}:{prefix}")
+    index.unlink()
+    return tree

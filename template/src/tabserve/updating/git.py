@@ -9,6 +9,9 @@ from pathlib import Path
 NEUTRAL = {
     "core.hooksPath": os.devnull,
     "core.quotePath": "false",
+    "core.fsmonitor": "false",
+    "core.ignoreStat": "false",
+    "advice.updateSparsePath": "false",
     "commit.gpgSign": "false",
     "rerere.enabled": "false",
     "merge.conflictStyle": "diff3",
@@ -19,9 +22,20 @@ NEUTRAL = {
     "diff.renameLimit": "10000",
     "protocol.file.allow": "always",
 }
+# What another git command, or a hook, says about its own repository.
+ELSEWHERE = (
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX"),
+    *("GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE", "GIT_EXTERNAL_DIFF", "GIT_DIFF_OPTS", "GIT_ATTR_SOURCE"),
+)
 AUTHOR = ("copier-mlops", "update@localhost")  # where git knows nobody
 Entry = tuple[str, str]  # the mode of a file, and its object
 Entries = dict[str, Entry]  # by path
+
+
+def forget_elsewhere() -> None:
+    """Programs that this one starts look for the repository where they run, also below a hook."""
+    for name in ELSEWHERE:
+        os.environ.pop(name, None)
 
 
 class GitError(Exception):
@@ -38,7 +52,8 @@ class Git:
     def raw(self, *arguments: str, content: bytes = b"", codes: tuple[int, ...] = (0,)) -> bytes:
         """The bytes that git prints; raises `GitError` for another exit code."""
         options = [word for name, value in NEUTRAL.items() for word in ("-c", f"{name}={value}")]
-        variables = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", **self.variables}
+        known = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
+        variables = {**known, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", **self.variables}
         done = subprocess.run(
             ["git", *options, *arguments], cwd=self.folder, env=variables, input=content, capture_output=True
         )
@@ -51,6 +66,10 @@ class Git:
     def run(self, *arguments: str, text: str = "", codes: tuple[int, ...] = (0,)) -> str:
         """What git prints; raises `GitError` for another exit code."""
         return _text(self.raw(*arguments, content=text.encode(errors="surrogateescape"), codes=codes))
+
+    def parts(self, *arguments: str) -> list[str]:
+        """What git prints with `-z`: paths may hold any character but NUL."""
+        return list(_parts(self.run(*arguments)))
 
     def line(self, *arguments: str) -> str:
         """The one line that git prints."""

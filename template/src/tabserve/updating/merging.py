@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tabserve.updating.git import Entries, Git
 
+CONTENTS = "contents"
 BASE, YOURS, TEMPLATE = "base", "yours", "template"  # refs; the names become the labels of conflicts
 
 
@@ -45,7 +46,8 @@ def merge(git: Git, head: str, old: Entries, new: Entries, is_yours: Callable[[s
     new = {path: entry for path, entry in new.items() if not is_yours(path)}
     base = git.commit(git.tree(old, index), BASE)
     renames = _renames(git, base, git.commit(git.tree(new, index), TEMPLATE, base))
-    deleted = old.keys() - git.entries(head).keys() - _renames(git, base, head).keys()
+    followed = {path for path, to in _renames(git, base, head).items() if not is_yours(to)}
+    deleted = old.keys() - git.entries(head).keys() - followed
     gone = deleted | {renames[path] for path in deleted if path in renames}
     base = git.commit(git.tree({path: entry for path, entry in old.items() if path not in gone}, index), BASE)
     ours = git.commit(git.line("rev-parse", f"{head}^{{tree}}"), YOURS, base)
@@ -55,6 +57,12 @@ def merge(git: Git, head: str, old: Entries, new: Entries, is_yours: Callable[[s
     for name, commit in ((BASE, base), (YOURS, ours), (TEMPLATE, theirs)):
         git.run("update-ref", f"refs/{name}", commit)
     return _merged(git, _renames(git, base, theirs))
+
+
+def renames(git: Git, old: Entries, new: Entries) -> dict[str, str]:
+    """What is renamed between two sets of files, new names by old ones."""
+    index = git.folder / "scratch-index"
+    return _renames(git, git.tree(old, index), git.tree(new, index))
 
 
 def _renames(git: Git, before: str, after: str) -> dict[str, str]:
@@ -68,8 +76,16 @@ def _merged(git: Git, renames: dict[str, str]) -> Merged:
     files, _, messages = rest.partition("\0\0") if rest else ("", "", "")
     stages = tuple(line for line in files.split("\0") if line)
     reasons = dict(_reasons(messages.split("\0")))
-    paths = {line.split("\t", 1)[1] for line in stages}
-    return Merged(tree, stages, {path: reasons.get(path, "contents") for path in sorted(paths)}, renames)
+    paths = sorted({line.split("\t", 1)[1] for line in stages})
+    return Merged(tree, stages, {path: _reason(git, tree, path, reasons) for path in paths}, renames)
+
+
+def _reason(git: Git, tree: str, path: str, reasons: dict[str, str]) -> str:
+    """Why a file is in conflict; git tells of a binary file, which gets no markers, as of a text."""
+    reason = reasons.get(path, CONTENTS)
+    if reason != CONTENTS or not git.has("cat-file", "-e", f"{tree}:{path}"):
+        return reason
+    return CONTENTS if b"<<<<<<< " in git.raw("cat-file", "blob", f"{tree}:{path}") else "binary"
 
 
 def _reasons(words: list[str]) -> Iterator[tuple[str, str]]:

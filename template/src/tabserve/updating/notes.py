@@ -7,6 +7,7 @@ from itertools import zip_longest
 from typing import Any
 
 HEADING = re.compile(r"^## (?P<version>\d+(?:\.\d+)*(?:(?:a|b|rc)\d+)?)\b.*$", re.MULTILINE)
+UNRELEASED = re.compile(r"^## Unreleased$(?P<text>.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 BEFORE = re.compile(r"^### Before you deploy$(?P<text>.*?)(?=^##|\Z)", re.MULTILINE | re.DOTALL)
 VERSION = re.compile(r"v?(\d+(?:\.\d+)*)(?:(a|b|rc)(\d+))?(?:-(\d+)-g[0-9a-f]+)?")
 STAGES = {"a": 0, "b": 1, "rc": 2, None: 3}
@@ -27,6 +28,11 @@ def order(version: str) -> Order | None:
     return tuple(numbers), STAGES[found[2]], int(found[3] or 0), int(found[4] or 0)
 
 
+def ordered(versions: list[str]) -> list[str]:
+    """The versions that are some, oldest first."""
+    return sorted((version for version in versions if order(version)), key=lambda version: order(version) or ())
+
+
 def latest(versions: list[str]) -> str | None:
     """The newest release among the versions; early ones (1.0rc1) do not count."""
     known = [(found, version) for version in versions if (found := order(version)) and found[1] == STAGES[None]]
@@ -36,6 +42,9 @@ def latest(versions: list[str]) -> str | None:
 def sections(changelog: str, after: str, until: str) -> Iterator[tuple[str, str]]:
     """Versions and their changes, newest first, of those that an update crosses."""
     low, high = order(after), order(until)
+    unreleased = UNRELEASED.search(changelog)
+    if unreleased and (high is None or high[-1]):  # a commit behind a release
+        yield "unreleased", unreleased["text"].strip()
     headings = list(HEADING.finditer(changelog))
     for heading, following in zip_longest(headings, headings[1:]):
         found = order(heading["version"])
@@ -43,10 +52,11 @@ def sections(changelog: str, after: str, until: str) -> Iterator[tuple[str, str]
             yield heading["version"], changelog[heading.end() : following.start() if following else None].strip()
 
 
-def before_you_deploy(changes: str) -> str:
-    """The part of a version's changes that people must act on."""
+def before_you_deploy(changes: str) -> list[str]:
+    """What people must do for a version's changes: the items of a list, or one text."""
     found = BEFORE.search(changes)
-    return found["text"].strip() if found else ""
+    items = re.split(r"^[-*] ", found["text"].strip(), flags=re.MULTILINE) if found else []
+    return [" ".join(item.split()) for item in items if item.strip()]
 
 
 def settings(old: str, new: str, yours: str) -> list[str]:
@@ -54,7 +64,7 @@ def settings(old: str, new: str, yours: str) -> list[str]:
     try:
         before, after, mine = (_flat(tomllib.loads(text)) for text in (old, new, yours))
     except tomllib.TOMLDecodeError:
-        return []
+        return ["config.toml cannot be read, so its settings are not compared with the template's"]
     return [line for name in {**before, **after} for line in _setting(name, before, after, mine)]
 
 
@@ -65,8 +75,9 @@ def _setting(name: str, before: dict[str, Any], after: dict[str, Any], mine: dic
     elif name not in after:
         if name in mine:
             yield f"setting {name} is gone: take it out of config.toml"
-    elif name in mine and after[name] not in (before[name], mine[name]):
-        yield f"new default of {name}: {_shown(before[name])} -> {_shown(after[name])}; yours is {_shown(mine[name])}"
+    elif after[name] not in (before[name], mine.get(name)):
+        yours = f"yours is {_shown(mine[name])}" if name in mine else "config.toml does not set it"
+        yield f"new default of {name}: {_shown(before[name])} -> {_shown(after[name])}; {yours}"
 
 
 def _flat(document: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from tabserve.updating.applying import meaning
 from tabserve.updating.git import Entries
 from tabserve.updating.merging import Merged
 from tabserve.updating.ownership import is_templates
@@ -31,16 +32,27 @@ class File:
     to: str = ""  # its new path
 
 
-def files(old: Entries, new: Entries, head: Entries, merged: Merged, is_yours: Callable[[str], bool]) -> list[File]:
+def files(
+    old: Entries, new: Entries, head: Entries, after: Entries, merged: Merged, is_yours: Callable[[str], bool]
+) -> list[File]:
     """The files that differ between two renders, or that a person edited in the template's folder, each with one kind.
 
-    Paths are from the project's root, also those of `merged`.
+    Args:
+        old, new: the renders.
+        head, after: the project before and after the update.
+        merged: with paths from the project's root, as all are.
     """
-    return list(_files(old, new, head, merged, is_yours))
+    found = {file.path: file for file in _files(old, new, head, after, merged, is_yours)}
+    listed = {*found, *(file.to for file in found.values())}
+    changed = [path for path in head.keys() | after.keys() if head.get(path) != after.get(path)]
+    for path in sorted({*changed, *merged.conflicts} - listed):  # a person's own renames
+        reason = merged.conflicts.get(path, "")
+        found[path] = File(path, "conflict" if reason else "merged", reason)
+    return [found[path] for path in sorted(found)]
 
 
 def _files(
-    old: Entries, new: Entries, head: Entries, merged: Merged, is_yours: Callable[[str], bool]
+    old: Entries, new: Entries, head: Entries, result: Entries, merged: Merged, is_yours: Callable[[str], bool]
 ) -> Iterator[File]:
     targets = set(merged.renames.values())
     for path in sorted({*old, *new, *merged.conflicts}):
@@ -54,8 +66,10 @@ def _files(
             yield File(path, "machinery-edited", "conflict" if {path, to} & merged.conflicts.keys() else "merged", to)
         elif path in merged.conflicts:
             yield File(path, "conflict", merged.conflicts[path])
-        elif before == after or path in targets or (before and not now):
+        elif before == after or path in targets:
             continue
+        elif (before and not now) or (before is None and path not in result):
+            yield from [File(path, "yours", "deleted by you")] if path not in result and after else ()
         elif path in merged.renames:
             yield File(path, "renamed", to=merged.renames[path])
         elif before is None:
@@ -74,11 +88,12 @@ def as_json(file: File) -> dict[str, Any]:
 
 def lines(found: list[File]) -> Iterator[str]:
     """The files by kind, for people."""
-    for kind, meaning in MEANINGS.items():
+    for kind, text in MEANINGS.items():
         if some := [file for file in found if file.kind == kind]:
-            yield f"{kind} ({meaning})"
+            yield f"{kind} ({text})"
             yield from (f"  {_shown(file)}" for file in some)
 
 
 def _shown(file: File) -> str:
-    return f"{file.path}{f' -> {file.to}' if file.to else ''}{f'  {file.reason}' if file.reason else ''}"
+    reason = meaning(file.reason) if file.kind == "conflict" else file.reason
+    return f"{file.path}{f' -> {file.to}' if file.to else ''}{f'  ({reason})' if reason else ''}"

@@ -5,11 +5,13 @@ With conflicts the branch holds an empty commit: whoever takes over runs the upd
 
 import html
 import os
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
 from tabserve.errors import UserError, printable
+from tabserve.updating import record
 from tabserve.updating.git import Git, GitError
 
 TITLES = {
@@ -63,12 +65,19 @@ def _update(project: str, repository: Git, branch: str, words: list[str]) -> tup
         head = repository.line("rev-parse", "HEAD")
         commit = repository.commit(f"{head}^{{tree}}", f"{TITLES[code]}: `make update` on this branch", head)
         repository.run("update-ref", f"refs/heads/{branch}", commit)
-        todo = f"git fetch && git switch {branch} && make update"
+        given = f" ARGS={shlex.quote(shlex.join(words))}" if words else ""
+        todo = f"git fetch && git switch {branch} && make update{given}"
         return code, f"This update has conflicts. Take it over: {todo}\n\n{preview}"
     if code == 0:
         code, said = _task(project, "update", "--yes", "--branch", branch, *words)
     if code not in TITLES:
         raise UserError(_last(preview if code == 2 else said))
+    preview = "\n".join(preview.splitlines()[:-1])  # what a dry run ends with
+    patch = record.path_of(repository, ".patch")
+    if patch.exists():
+        preview += (
+            f"\n\nThe template's changes to your own files:\n\n{patch.read_text(encoding='utf-8', errors='replace')}"
+        )
     return code, preview if code == 0 else f"{_last(said)}\n\n{preview}"
 
 

@@ -10,14 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tabserve.errors import HIDDEN, UserError, say, without_credentials
-from tabserve.updating import notes
-from tabserve.updating.applying import waiting
-from tabserve.updating.git import Git, GitError
+from tabserve.errors import HIDDEN, UserError, one_line, say, without_credentials
+from tabserve.updating import notes, obstacles, record
+from tabserve.updating.git import Git, GitError, forget_elsewhere
 
 TOOLS = ("--from", "copier>=9.19", "--with", "tomlkit>=0.13")
 ANSWERS = ".copier-answers.yml"
+OFFLINE = ("Failed to fetch", "dns error", "network was disabled", "Could not connect", "Connection refused")
 SHORT = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/"}
+LOGIN = re.compile(r"(?:git\+)?ssh://[^:@/]+@[^@]*$")  # a name without a password
 NEWS = 2  # the exit code of `update-check` where there is a newer version
 
 
@@ -26,8 +27,8 @@ def update(options: argparse.Namespace) -> int:
 
     Raises `UserError` where nothing can be done, in one line.
     """
-    _check(Git(Path.cwd()), options.branch)
-    source = options.source or _answer("_src_path")
+    _check(options)
+    source = _source(options)
     with _clone(source) as folder:
         version = _wanted(Git(folder / "template"), options.to)
         return _run(folder, source, version, *_handed_on(options))
@@ -35,6 +36,7 @@ def update(options: argparse.Namespace) -> int:
 
 def differences(options: argparse.Namespace) -> int:
     """Show how the project differs from its version of the template; returns the exit code. Raises `UserError`."""
+    _check_waiting(Git(Path.cwd()))
     source = _answer("_src_path")
     with _clone(source) as folder:
         return _run(folder, source, _answer("_commit"), "--diff", *(["--patch"] if options.patch else []))
@@ -42,9 +44,12 @@ def differences(options: argparse.Namespace) -> int:
 
 def check(options: argparse.Namespace) -> int:
     """Say whether the template has a newer version, without fetching it; returns the exit code. Raises `UserError`."""
-    source, current = options.source or _answer("_src_path"), _answer("_commit")
+    _check_waiting(Git(Path.cwd()))
+    source, current = _source(options), _answer("_commit")
+    if notes.order(current) is None:  # a commit without a version: only a clone says whether a release is newer
+        return _check_in_clone(source, current)
     with _fetching(source):
-        found = [line.split("\t") for line in Git(Path.cwd()).run("ls-remote", address(source)).splitlines()]
+        found = [line.split("\t") for line in Git(Path.cwd()).run("ls-remote", address(source)).split("\n") if line]
     commits = {name.removeprefix("refs/tags/").removesuffix("^{}"): commit for commit, name in found}
     newest = notes.latest(list(commits))
     if newest is None and not commits.get("HEAD", "").startswith(re.sub(r".*-g(?=[0-9a-f]+$)", "", current)):
@@ -55,21 +60,52 @@ def check(options: argparse.Namespace) -> int:
     return NEWS if newest else 0
 
 
+def _check_in_clone(source: str, current: str) -> int:
+    with _clone(source) as folder:
+        template = Git(folder / "template")
+        newest = _newest(template, current)
+        commits = [template.line("rev-parse", f"{name}^{{commit}}") for name in (newest, current)]
+        is_news = not template.has("merge-base", "--is-ancestor", *commits)
+    say(f"news: {current} -> {newest}; `make update` shows what it changes" if is_news else f"up-to-date: {current}")
+    return NEWS if is_news else 0
+
+
+def _source(options: argparse.Namespace) -> str:
+    """The template's address; a folder of this machine without what depends on the working directory."""
+    source: str = options.source or _answer("_src_path")
+    return str(Path(source).resolve()) if options.source and Path(source).exists() else source
+
+
+def _check_waiting(git: Git) -> None:
+    forget_elsewhere()
+    if record.waiting(git):
+        raise UserError("an update waits for its conflicts: `make update-continue` or `make update-abort`")
+
+
 def _is_before(version: str, current: str) -> bool:
     """Whether a version is another's predecessor, or the same."""
     first, second = notes.order(version), notes.order(current)
     return bool(first and second and first <= second)
 
 
-def _check(git: Git, branch: str) -> None:
+def _check(options: argparse.Namespace) -> None:
+    git, branch = Git(Path.cwd()), options.branch
+    forget_elsewhere()
     if not Path(ANSWERS).exists():
         raise UserError(f"there is no {ANSWERS}: run this in the project's folder")
-    if not git.has("rev-parse", "--verify", "HEAD"):
-        raise UserError("commit your work first, nothing is in git yet")
-    if waiting(git):
-        raise UserError("an update waits for its conflicts: `make update-continue` or `make update-abort`")
-    if changed := git.line("status", "--porcelain", "--untracked-files=no", "--ignore-submodules=dirty"):
-        raise UserError(f"commit or stash your changes first ({changed.splitlines()[0]})")
+    try:
+        prefix = git.line("rev-parse", "--show-prefix")
+    except GitError as error:
+        raise UserError(f"git cannot read this repository: {one_line(error)}") from None
+    if not git.has("cat-file", "-e", f"HEAD:{prefix}{ANSWERS}"):
+        raise UserError("commit your work first: the project is not in git yet")
+    _check_waiting(git)
+    obstacles.check_quiet(git)
+    changed = git.line("status", "--porcelain", "--untracked-files=no", "--ignore-submodules=dirty")
+    if changed and not options.dry_run:
+        raise UserError(
+            f"commit or stash your changes first ({changed.splitlines()[0]}); a dry run looks at the last commit"
+        )
     if branch and not git.has("check-ref-format", f"refs/heads/{branch}"):
         raise UserError(f"--branch {branch}: git does not accept this name")
     if branch and git.has("rev-parse", "--verify", f"refs/heads/{branch}"):
@@ -99,13 +135,17 @@ def _wanted(template: Git, version: str | None) -> str:
     """The version to update to; raises `UserError` if the template lacks it, or it is older than the project's."""
     current = _answer("_commit")
     version = version or _newest(template, current)
-    for name in (current, version):
+    known = notes.ordered(template.run("tag", "--list").split())
+    for name, hint in (
+        (current, "the version of this project: name a complete copy of the template with --from"),
+        (version, f"it has {', '.join(known[-5:]) or 'no releases'}"),
+    ):
         if not template.has("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"):
-            known = notes.latest(template.run("tag", "--list").split())
-            whose = "the version of this project" if name == current else f"the newest is {known}" if known else "--to"
-            raise UserError(f"the template has no {name} ({whose}): name a complete copy of the template with --from")
+            raise UserError(f"the template has no {name}: {hint}")
+    first, second = notes.order(version), notes.order(current)
     commits = [template.line("rev-parse", f"{name}^{{commit}}") for name in (version, current)]
-    if commits[0] != commits[1] and template.has("merge-base", "--is-ancestor", *commits):
+    is_older = template.has("merge-base", "--is-ancestor", *commits) or bool(first and second and first < second)
+    if commits[0] != commits[1] and is_older:
         back = "undo an update with `make update-abort` or `git revert`"
         raise UserError(f"{version} is older than {current}, and updates only go forward: {back}")
     return version
@@ -121,12 +161,17 @@ def _run(folder: Path, source: str, version: str, *words: str) -> int:
     if not (render / "src/tabserve/updating").is_dir():
         raise UserError(f"{version} of the template has no updater: choose a newer one with --to")
     python = _python(render, version)
-    stored = without_credentials(source).replace(f"{HIDDEN}@", "")
+    stored = source if LOGIN.match(source) else without_credentials(source).replace(f"{HIDDEN}@", "")
     command = [*tool[:4], "--python", python, *tool[4:], "python", "-P", "-B", "-m", "tabserve.updating"]
     command += ["--project", str(project), "--template", str(folder / "template"), "--source", stored, "--to", version]
     command += ["--render", str(render)]
     sys.stdout.flush()
-    return subprocess.run([*command, *words], env={**os.environ, "PYTHONPATH": str(render / "src")}).returncode
+    with subprocess.Popen([*command, *words], env={**os.environ, "PYTHONPATH": str(render / "src")}) as process:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:  # the updater gets it, too, and says what has become of the project
+                continue
 
 
 def _python(render: Path, version: str) -> str:
@@ -137,11 +182,17 @@ def _python(render: Path, version: str) -> str:
 
 def _quiet(command: list[str], what: str) -> str:
     """What a command prints; raises `UserError` with the end of what it says."""
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
+    try:
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        raise UserError(f"{command[0]} is not installed, or not on the PATH") from None
     if done.returncode:
         said = done.stderr.strip() or "it said nothing"
         said = said.splitlines()[-1] if "Traceback" in said else said
-        raise UserError(f"{what}: {' '.join(said.removeprefix('error: ').split())[-300:]}")
+        words = " ".join(said.removeprefix("error: ").split())
+        if any(sign in words for sign in OFFLINE):
+            words = "uv cannot download Copier, so check the network"
+        raise UserError(f"{what}: {words if len(words) < 300 else f'... {words[-300:].partition(chr(32))[2]}'}")
     return done.stdout.strip()
 
 
