@@ -8,6 +8,8 @@ from typing import Any
 import copier
 import yaml
 
+from tabserve.errors import UserError
+
 ANSWERS = ".copier-answers.yml"
 SOURCE = re.compile(r"^_src_path: .*$", re.MULTILINE)
 
@@ -29,6 +31,15 @@ def render(
         asks: whether a person answers the questions that have no answer.
     """
     data = {name: value for name, value in answers.items() if not name.startswith("_")}
+    try:
+        _copy(template, version, data, folder, asks)
+    except (ValueError, TypeError) as error:  # of the type of a question
+        given = ", ".join(f"{name}={value}" for name, value in data.items() if f"'{value}'" in str(error))
+        raise UserError(f"{given} does not fit its question: {error}" if given else str(error)) from None
+    name_source(folder, source)
+
+
+def _copy(template: Path, version: str, data: dict[str, Any], folder: Path, asks: bool) -> None:
     copier.run_copy(
         str(template),
         folder,
@@ -39,7 +50,6 @@ def render(
         skip_tasks=True,
         overwrite=True,
     )
-    name_source(folder, source)
 
 
 def name_source(render: Path, source: str) -> None:

@@ -161,9 +161,17 @@ def _run(folder: Path, source: str, version: str, *words: str) -> int:
     if not (render / "src/tabserve/updating").is_dir():
         raise UserError(f"{version} of the template has no updater: choose a newer one with --to")
     python = _python(render, version)
-    stored = source if LOGIN.match(source) else without_credentials(source).replace(f"{HIDDEN}@", "")
     command = [*tool[:4], "--python", python, *tool[4:], "python", "-P", "-B", "-m", "tabserve.updating"]
-    command += ["--project", str(project), "--template", str(folder / "template"), "--source", stored, "--to", version]
+    command += [
+        "--project",
+        str(project),
+        "--template",
+        str(folder / "template"),
+        "--source",
+        stored(source),
+        "--to",
+        version,
+    ]
     command += ["--render", str(render)]
     sys.stdout.flush()
     with subprocess.Popen([*command, *words], env={**os.environ, "PYTHONPATH": str(render / "src")}) as process:
@@ -172,6 +180,11 @@ def _run(folder: Path, source: str, version: str, *words: str) -> int:
                 return process.wait()
             except KeyboardInterrupt:  # the updater gets it, too, and says what has become of the project
                 continue
+
+
+def stored(source: str) -> str:
+    """An address as the answers keep it: without credentials, but with the name that ssh needs."""
+    return source if LOGIN.match(source) else without_credentials(source).replace(f"{HIDDEN}@", "")
 
 
 def _python(render: Path, version: str) -> str:
