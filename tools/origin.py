@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+PARTS = ("copier.yml", "extensions", "template")
 ANSWERS = ".copier-answers.yml"
 ANOTHER = f"only this machine can update the project, until _src_path in its {ANSWERS} names another source"
 # What copier takes for a git repository by its name alone; `git+` says it of everything else.
@@ -45,8 +46,14 @@ def source(root: Path, wanted: str | None = None) -> Source:
         reason = "the origin has no commit of this clone" if origin else "this clone has no origin"
         return Source(str(root), wanted or "HEAD", described(root, wanted or "HEAD"), f"{reason}, so {ANOTHER}")
     lacks = lacking(root, wanted or "HEAD", shared)
-    reference = wanted or shared
+    reference = wanted or released(root, shared)
     return Source(address(origin, root), reference, described(root, reference), note(lacks, wanted, shared))
+
+
+def released(root: Path, commit: str) -> str:
+    """The release of a commit, if the template has not changed since; else the commit."""
+    tag = git(root, "describe", "--tags", "--abbrev=0", commit)
+    return commit if not tag or git(root, "diff", "--name-only", tag, commit, "--", *PARTS) else tag
 
 
 def note(lacks: str, wanted: str | None, shared: str) -> str:

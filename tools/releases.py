@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,12 @@ from packaging.version import InvalidVersion, Version
 ROOT = Path(__file__).resolve().parents[1]
 LIST = "releases.txt"
 PARTS = ("copier.yml", "extensions", "template")
+ANSWERS: tuple[dict[str, str], ...] = (  # every feature is on or off in one of them
+    {},
+    {"ci": "gitlab", "autoscale": "none", "estimator": "linear", "data_source": "file", "target_column": "y"},
+    {"ci": "azure", "hardware": "nvidia", "estimator": "xgboost", "service_type": "ClusterIP", "autoscale": "memory"},
+    {"ci": "none", "estimator": "lightgbm", "license": "MIT"},
+)
 UNRELEASED = "## Unreleased\n"
 CHECKS = (("lint",), ("test", "LAYER=questions"), ("test", "LAYER=render"))
 
@@ -49,7 +55,7 @@ def main(arguments: list[str]) -> int:
     try:
         if arguments == ["--staged"]:
             with tempfile.TemporaryDirectory() as folder:
-                render(ROOT, git(ROOT, "write-tree"), Path(folder))
+                render(ROOT, git(ROOT, "write-tree"), Path(folder), ANSWERS)
             return 0
         if len(arguments) != 1:
             raise ReleaseError("name a version: make release VERSION=1.2.0")
@@ -70,13 +76,28 @@ def make(root: Path, version: str, check: Callable[[], None]) -> None:
         raise ReleaseError("commit or stash your changes first")
     if not unreleased(texts[changelog]):
         raise ReleaseError(f"CHANGELOG.md has nothing under {UNRELEASED.strip()!r}: write down what is new")
+    if git(root, "tag", "--list", version):
+        raise ReleaseError(f"there is a tag {version}, which the list lacks: remove it, or choose another version")
     check()
+    before = git(root, "rev-parse", "HEAD")
     changelog.write_text(texts[changelog].replace(UNRELEASED, f"## {version} ({dt.date.today()})\n"), encoding="utf-8")
     settings.write_text(with_version(texts[settings], version), encoding="utf-8")
+    try:
+        commit(root, version)
+    except ReleaseError:
+        git(root, "reset", "--quiet", "--hard", before)
+        if git(root, "tag", "--list", version):
+            git(root, "tag", "--delete", version)
+        raise
+
+
+def commit(root: Path, version: str) -> None:
+    """Commit and tag a release, and list it in the commit behind it."""
     git(root, "commit", "--quiet", "--all", "--message", f"Release {version}")
     git(root, "tag", "--annotate", "--message", f"Release {version}", version)
-    with (root / LIST).open("a", encoding="utf-8") as file:
-        print(version, git(root, "rev-parse", "HEAD"), git(root, "rev-parse", "HEAD^{tree}"), file=file)
+    found = Release(version, git(root, "rev-parse", "HEAD"), git(root, "rev-parse", "HEAD^{tree}"))
+    lines = [f"{one.version} {one.commit} {one.tree}\n" for one in [*releases(root), found]]
+    (root / LIST).write_text("".join(lines), encoding="utf-8")
     git(root, "add", LIST)
     git(root, "commit", "--quiet", "--message", f"List release {version}")
 
@@ -135,14 +156,17 @@ def since(root: Path, release: Release | None) -> Iterator[str]:
         yield tree
 
 
-def render(root: Path, tree: str, folder: Path) -> Path:
-    """The default project of a tree of this repository; raises `ReleaseError` where it does not render."""
+def render(root: Path, tree: str, folder: Path, sets: Sequence[Mapping[str, str]] = ({},)) -> Path:
+    """The project of the first answers, of a tree of this repository; raises `ReleaseError` if one does not render."""
     extract(root, tree, folder / "template")
-    try:
-        copier.run_copy(str(folder / "template"), folder / "project", defaults=True, quiet=True)
-    except (copier.errors.CopierError, jinja2.TemplateError) as error:
-        raise ReleaseError(f"this does not render: {error}") from None
-    return folder / "project"
+    for number, answers in enumerate(sets):
+        try:
+            copier.run_copy(
+                str(folder / "template"), folder / str(number), data=dict(answers), defaults=True, quiet=True
+            )
+        except (copier.errors.CopierError, jinja2.TemplateError) as error:
+            raise ReleaseError(f"this does not render: {error}") from None
+    return folder / "0"
 
 
 def extract(root: Path, tree: str, folder: Path) -> None:

@@ -61,6 +61,7 @@ OLD: Files = {
     "b": b"\0\1",
     "moved": TEXT + "m",
     "crlf": TEXT,
+    "crlf2": TEXT + "2",
 }
 NEW: Files = {
     "a": TEXT + "new\n",
@@ -72,11 +73,13 @@ NEW: Files = {
     "n": "n\n",
     "moved": TEXT + "new\nm",
     "crlf": TEXT + "new\n",
+    "crlf3": TEXT + "new\n2",
 }
 MINE: Files = {
     **{"a": "mine\n" + TEXT, "renamed": "mine\n" + TEXT + "r", "gone": TEXT + "mine\n", "own/x": "1\n"},
     **{"both": "3\n", "b": b"\0\3", "other": "o\n", "mine": "mine\n" + TEXT + "m"},
-    **{"crlf": ("mine\n" + TEXT).replace("\n", "\r\n"), ".gitattributes": "crlf -text\n"},
+    **{"crlf": ("mine\n" + TEXT).replace("\n", "\r\n"), ".gitattributes": "crlf* -text\n"},
+    **{"crlf2": ("mine\n" + TEXT + "2").replace("\n", "\r\n")},
 }
 
 
@@ -84,7 +87,7 @@ MINE: Files = {
 def test_every_edit_is_in_the_result_or_in_a_conflict(tmp_path: Path, configuration: None, prefix: str) -> None:
     project, found, commit = merged(tmp_path, OLD, NEW, MINE, prefix)
     assert set(found.conflicts) == {f"{prefix}{name}" for name in ("both", "gone", "b")}
-    assert found.renames == {f"{prefix}renamed": f"{prefix}to"}
+    assert found.renames == {f"{prefix}renamed": f"{prefix}to", f"{prefix}crlf2": f"{prefix}crlf3"}
     before = project.line("rev-parse", "HEAD")
     applying.apply(project, found, commit, "Update", "")
     folder = project.folder / prefix
@@ -94,6 +97,7 @@ def test_every_edit_is_in_the_result_or_in_a_conflict(tmp_path: Path, configurat
     assert (folder / "mine").read_text() == "mine\n" + TEXT + "new\nm"
     assert not (folder / "moved").exists()
     assert (folder / "crlf").read_bytes() == ("mine\n" + TEXT + "new\n").replace("\n", "\r\n").encode()
+    assert (folder / "crlf3").read_bytes() == ("mine\n" + TEXT + "new\n2").replace("\n", "\r\n").encode()
     assert (folder / "b").read_bytes() == b"\0\3"
     assert (folder / "own/x").read_text() == "1\n"
     assert not (folder / "deleted").exists()

@@ -74,6 +74,32 @@ def test_what_a_release_needs(repository: Path) -> None:
         releases.make(repository, "1.2.0", lambda: None)
 
 
+@pytest.mark.parametrize("what", ["hook", "signature", "tag"])
+def test_a_release_that_fails_leaves_the_repository_alone(repository: Path, what: str) -> None:
+    head = run("git", "rev-parse", "HEAD", cwd=repository)
+    if what == "tag":
+        run("git", "tag", "1.1.0", cwd=repository)
+    elif what == "signature":
+        run("git", "config", "tag.gpgSign", "true", cwd=repository)
+        run("git", "config", "gpg.program", "false", cwd=repository)
+    else:
+        (repository / ".git/hooks/pre-commit").write_text("#!/bin/sh\nexit 1\n")
+        (repository / ".git/hooks/pre-commit").chmod(0o755)
+    with pytest.raises(releases.ReleaseError):
+        releases.make(repository, "1.1.0", lambda: None)
+    assert run("git", "rev-parse", "HEAD", cwd=repository) == head
+    assert run("git", "status", "--porcelain", cwd=repository) == ""
+    assert (run("git", "tag", cwd=repository) == "") == (what != "tag")
+
+
+def test_the_list_keeps_its_lines(repository: Path) -> None:
+    (repository / "releases.txt").write_text("1.0.0 a b")  # an editor took the last line's end
+    run("git", "add", "-A", cwd=repository)
+    run("git", "commit", "-q", "-m", "List", cwd=repository)
+    releases.make(repository, "1.1.0", lambda: None)
+    assert [release.version for release in releases.releases(repository)] == ["1.0.0", "1.1.0"]
+
+
 def test_the_list_is_in_order_and_its_releases_are_found() -> None:
     if run("git", "rev-parse", "--is-shallow-repository", cwd=ROOT) != "false\n":
         missing("history", "this is a shallow clone")
@@ -103,8 +129,9 @@ def test_the_hook_renders_what_is_staged(tmp_path: Path) -> None:
     (folder / ".venv").symlink_to(ROOT / ".venv")
     hook = ["sh", "tools/hooks/pre-commit"]
     assert subprocess.run(hook, cwd=folder).returncode == 0
-    (folder / "copier.yml").write_text("project_name: [\n")
-    run("git", "add", "copier.yml", cwd=folder)
+    with (folder / "template/{% if ci == 'gitlab' %}.gitlab-ci.yml{% endif %}").open("a") as file:
+        file.write("x: {{ nosuch.x }}\n")
+    run("git", "add", "template", cwd=folder)
     done = subprocess.run(hook, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("error: this does not render: ")

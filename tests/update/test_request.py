@@ -109,7 +109,7 @@ def test_conflicts_make_a_draft_with_an_empty_commit(
     assert words[words.index("--draft") + 1] == "true"
     text = words[words.index("--description") + 1 :]
     assert text[1].startswith("This update has conflicts. Take it over: git fetch")
-    assert text[text.index("conflict (changed by both: you decide)") + 1] == "  Makefile  contents"
+    assert text[text.index("conflict (changed by both: you decide)") + 1] == "  Makefile  (both changed the same lines)"
 
 
 def test_gitlab_opens_the_request_for_what_is_pushed(
@@ -127,7 +127,7 @@ def test_gitlab_opens_the_request_for_what_is_pushed(
     assert text.startswith(
         "merge_request.description=<pre>This update has conflicts. Take it over: git fetch &amp;&amp; "
     )
-    assert "&#10;conflict (changed by both: you decide)&#10;  Makefile  contents&#10;" in text
+    assert "&#10;conflict (changed by both: you decide)&#10;  Makefile  (both changed the same lines)&#10;" in text
     assert not (tmp_path / "words").exists()
 
 

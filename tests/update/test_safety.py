@@ -103,6 +103,13 @@ def test_git_says_that_something_waits(changed: Repository) -> None:
     git.run("cherry-pick", "--abort")
     assert record.waiting(git) is None
     assert (git.folder / "both").read_text() == "3\n"
+    before = state(git)
+    applying.apply(git, found, commit, "Update", "")
+    git.run("add", "--all")
+    git._with_author().with_(GIT_EDITOR="true").run("cherry-pick", "--continue")
+    assert git.line("log", "-1", "--format=%s") == "Update"
+    undoing.abort(git)
+    assert state(git) == before
 
 
 @pytest.mark.parametrize("branch", ["main", "main/x", "news"])

@@ -52,11 +52,21 @@ def test_what_the_repository_must_be_like(here: Path) -> None:
     assert "there is such a branch" in refused("--branch", "main")
     assert "git does not accept" in refused("--branch", "a b")
     edit(here / "Makefile", "help: ## show", "help: ## really show")
-    assert refused() == "commit or stash your changes first (M Makefile)"
+    assert refused().startswith("commit or stash your changes first (M Makefile)")
+    assert started("update", "--dry-run") == 0
     run("git", "checkout", "-q", "Makefile", cwd=here)
+    run("git", "update-ref", "MERGE_HEAD", "HEAD", cwd=here)
+    assert refused().startswith("a merge is in progress")
+    run("git", "merge", "--abort", cwd=here)
     shutil.rmtree(here / ".git")
     run("git", "init", "-q", cwd=here)
-    assert refused() == "commit your work first, nothing is in git yet"
+    assert refused() == "commit your work first: the project is not in git yet"
+    (here / "other").write_text("")
+    run("git", "add", "other", cwd=here)
+    run("git", "commit", "-q", "-m", "Other", cwd=here)
+    assert refused() == "commit your work first: the project is not in git yet"
+    shutil.rmtree(here / ".git")
+    assert "git cannot read this repository: fatal: not a git repository" in refused()
     (here / ".copier-answers.yml").unlink()
     assert refused() == "there is no .copier-answers.yml: run this in the project's folder"
 
@@ -76,13 +86,17 @@ def test_where_the_template_is(template: Path, here: Path, tmp_path: Path) -> No
 
 
 def test_which_versions_there_are(template: Path, here: Path, tmp_path: Path) -> None:
-    assert f"the template has no 9.9.9 (the newest is {FIRST})" in refused("--to", "9.9.9")
+    assert refused("--to", "9.9.9") == f"the template has no 9.9.9: it has {FIRST}"
     release_second(template)
     run("git", "clone", "-q", "--depth", "1", f"file://{template}", str(tmp_path / "shallow"), cwd=tmp_path)
     said = refused("--from", str(tmp_path / "shallow"))
-    assert said.startswith(f"the template has no {FIRST} (the version of this project): name a complete copy")
+    assert said.startswith(f"the template has no {FIRST}: it is this project's version, so name a complete copy")
     assert started("update", "--yes", "--no-checks") == 0
     assert "1.0.0 is older than 1.1.0, and updates only go forward" in refused("--to", FIRST)
+    run("git", "checkout", "-q", "-b", "maintained", FIRST, cwd=template)
+    (template / "template/fix.txt").write_text("fixed\n")
+    release(template, "1.0.1")
+    assert "1.0.1 is older than 1.1.0, and updates only go forward" in refused("--to", "1.0.1")
     edit(here / ".copier-answers.yml", f"_commit: {SECOND}\n", "")
     commit(here, "Without a version")
     assert "has no _commit: the project was rendered from a folder without git" in refused()
@@ -134,7 +148,12 @@ def test_check_without_releases_looks_at_the_newest_commit(
     run("git", "add", "-A", cwd=template)
     run("git", "commit", "-q", "-m", "More", cwd=template)
     assert started("update-check") == 2
-    assert run("git", "rev-parse", "HEAD", cwd=template)[:12] in capsys.readouterr().out
+    assert run("git", "rev-parse", "HEAD", cwd=template)[:7] in capsys.readouterr().out
+    run("git", "tag", "0.1.0", "HEAD~", cwd=template)
+    assert started("update-check") == 0
+    run("git", "tag", "0.2.0", cwd=template)
+    assert started("update-check") == 2
+    assert "-> 0.2.0;" in capsys.readouterr().out
 
 
 def test_diff_shows_the_edits_by_owner(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -147,8 +166,18 @@ def test_diff_shows_the_edits_by_owner(here: Path, capfd: pytest.CaptureFixture[
     assert "  src/tabserve/page.py  +2 -0" in sections["the template's"]
     assert "  .pre-commit-config.yaml  +0 -" in sections["shared"]
     assert "  README.md  +4 -0" in sections["yours"]
+    edit(here / "Makefile", "help: ## show", "help: ## really show")
+    (here / "odd\u2028name").write_text("x")
+    run("git", "add", "-A", cwd=here)
+    edit(here / "Makefile", "help: ## really show", "help: ## today show")
+    assert started("update-diff") == 0
+    shown = capfd.readouterr().out
+    assert "  Makefile  +1 -1" in shown
+    assert "odd" in shown
     assert started("update-diff", "--patch") == 0
-    assert "+OURS = 1" in capfd.readouterr().out.splitlines()
+    shown = capfd.readouterr().out
+    assert "+OURS = 1" in shown.splitlines()
+    assert "today show" in shown
 
 
 def headed(text: str) -> list[str]:

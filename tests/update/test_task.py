@@ -97,7 +97,8 @@ def test_conflicts_wait_for_the_person(template: Path, locked: Path) -> None:
     text = (locked / "Makefile").read_text()
     edit(locked / "Makefile", text[text.index("<<<<<<<") : text.index(">>>>>>> template")], "")
     edit(locked / "Makefile", ">>>>>>> template\n", "help: ## both\n")
-    task(locked, "update-continue", PATH="/usr/bin:/bin")
+    printed = task(locked, "update-continue", code=3, PATH="/usr/bin:/bin", UV_OFFLINE="1")
+    assert printed.splitlines()[-1].startswith("failed-checks: contract.yaml; lint; test. The update is committed;")
     assert run("git", "diff", "HEAD", cwd=locked) == ""
     assert run("git", "log", "-1", "--format=%P", cwd=locked) == before
     assert run("git", "branch", "--show-current", cwd=locked) == "news\n"
@@ -162,3 +163,15 @@ def test_what_a_merge_names_twice_is_found(template: Path, locked: Path) -> None
     assert "merged, but wrong: Makefile: news is there twice" in printed
     assert printed.splitlines()[-1].startswith("failed-checks: Makefile: news is there twice. ")
     task(locked, "update-abort", PATH="/usr/bin:/bin")
+
+
+def test_dependencies_that_exclude_each_other_fail_the_update(template: Path, locked: Path) -> None:
+    edit(locked / "pyproject.toml", '    "numpy>=2.2"', '    "urllib3==1.20",\n    "numpy>=2.2"')
+    run(f"{Path(sys.executable).parent}/uv", "lock", "-q", cwd=locked)
+    commit(locked, "An old library")
+    edit(template / "template/pyproject.toml.jinja", '"numpy>=2.2"', '"requests>=2.32",\n    "numpy>=2.2"')
+    release_second(template)
+    printed = updated(locked, "--yes", code=3)
+    assert printed.splitlines()[-1].startswith("failed-checks: uv.lock: ")
+    assert "unsatisfiable" in printed
+    assert printed.splitlines()[-1].endswith("or `git reset --hard refs/update/before`")  # `uv run` runs nothing now

@@ -38,7 +38,8 @@ def _passes(project: Path, name: str, command: tuple[str, ...]) -> bool:
     done = _uv(project, "run", "--quiet", "python", *command)
     say(f"{'ok' if not done.returncode else 'failed'}  {name}", error=True)
     if done.returncode:
-        say("\n".join(done.stdout.strip().splitlines()[-(1 if CONTRACT in command else TAIL) :]), error=True)
+        lines = done.stdout.strip().splitlines()[-(1 if CONTRACT in command else TAIL) :]
+        say("\n".join(lines).replace("tabserve.errors.UserError: ", "error: "), error=True)
     return not done.returncode
 
 

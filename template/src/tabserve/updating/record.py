@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tabserve.updating.git import Git
+from tabserve.updating.git import Git, GitError
 
 BEFORE, RESULT = "refs/update/before", "refs/update/result"  # for people, and so that git keeps the objects
 PICKED = "CHERRY_PICK_HEAD"  # git removes it when a commit or a reset ends the merge
@@ -36,7 +36,7 @@ def read(repository: Git) -> Update | None:
     """The last update, if there was one."""
     try:
         return Update(**json.loads(path_of(repository, ".json").read_text(encoding="utf-8")))
-    except (FileNotFoundError, ValueError, TypeError):
+    except (GitError, FileNotFoundError, ValueError, TypeError):
         return None
 
 

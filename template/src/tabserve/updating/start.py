@@ -137,7 +137,7 @@ def _wanted(template: Git, version: str | None) -> str:
     version = version or _newest(template, current)
     known = notes.ordered(template.run("tag", "--list").split())
     for name, hint in (
-        (current, "the version of this project: name a complete copy of the template with --from"),
+        (current, "it is this project's version, so name a complete copy of the template with --from"),
         (version, f"it has {', '.join(known[-5:]) or 'no releases'}"),
     ):
         if not template.has("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"):
