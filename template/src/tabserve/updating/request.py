@@ -83,6 +83,7 @@ def _update(project: str, repository: Git, branch: str, words: list[str]) -> tup
 
 def _description(provider: str, text: str) -> str:
     """The text as a service shows it unchanged; GitLab takes one line."""
+    text = printable(text, lines=True)
     text = text if len(text) < LONGEST[provider] else f"{text[: LONGEST[provider]]}\n(cut)"
     if provider == "gitlab":
         return f"<pre>{html.escape(text).replace(chr(10), '&#10;')}</pre>"
