@@ -129,8 +129,8 @@ def test_the_hook_renders_what_is_staged(tmp_path: Path) -> None:
     (folder / ".venv").symlink_to(ROOT / ".venv")
     hook = ["sh", "tools/hooks/pre-commit"]
     assert subprocess.run(hook, cwd=folder).returncode == 0
-    with (folder / "template/{% if ci == 'gitlab' %}.gitlab-ci.yml{% endif %}").open("a") as file:
-        file.write("x: {{ nosuch.x }}\n")
+    with (folder / "template/Makefile.jinja").open("a") as file:
+        file.write("{% if ci == 'gitlab' %}{{ nosuch.x }}{% endif %}\n")
     run("git", "add", "template", cwd=folder)
     done = subprocess.run(hook, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 1

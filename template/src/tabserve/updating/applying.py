@@ -17,7 +17,7 @@ LOCK = "uv.lock"
 MEANINGS = {
     CONTENTS: "both changed the same lines",
     "add/add": "both added it",
-    "binary": "both changed it, and it is no text",
+    "binary": "both changed it, and it is not a text file",
     "distinct types": "it is a file for one side, and a link for the other",
     "distinct modes": "it is a file for one side, and a link for the other",
     "file/directory": "it is a file for one side, and a folder for the other",
@@ -59,7 +59,7 @@ def apply(repository: Git, merged: Merged, commit: str, message: str, branch: st
 
 
 def _write(repository: Git, update: Update, merged: Merged) -> None:
-    record.write(repository, update)
+    record.keep(repository, update)
     repository.run("update-ref", BEFORE, update.before)
     if update.branch:
         repository.run("symbolic-ref", "HEAD", f"refs/heads/{update.branch}")
@@ -85,7 +85,7 @@ def _undo(repository: Git, update: Update, earlier: Update | None, before: str) 
     end(repository)
     record.forget(repository)
     if earlier:
-        record.write(repository, earlier)
+        record.keep(repository, earlier)
     repository.run("update-ref", *((BEFORE, before) if before else ("-d", BEFORE)))
 
 
@@ -109,7 +109,7 @@ def end(repository: Git) -> None:
 def _commit(repository: Git, update: Update, commit: str) -> None:
     repository.run("update-ref", "-m", "update of the template", "HEAD", commit)
     repository.run("update-ref", RESULT, commit)
-    record.write(repository, replace(update, result=commit))
+    record.keep(repository, replace(update, result=commit))
     end(repository)
 
 

@@ -40,7 +40,7 @@ def read(repository: Git) -> Update | None:
         return None
 
 
-def write(repository: Git, update: Update) -> None:
+def keep(repository: Git, update: Update) -> None:
     """Remember an update."""
     path_of(repository, ".json").write_text(json.dumps(asdict(update)), encoding="utf-8")
 
