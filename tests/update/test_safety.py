@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,7 +61,7 @@ def test_changes_of_what_the_update_wrote_are_not_dropped(changed: Repository) -
     git, found, commit = changed
     applying.apply(git, found, commit, "Update", "")
     written(git.folder, {"a": "mine\n"})
-    with pytest.raises(UserError, match=r"^a has changes that are not the update's: copy it, then `git restore a`"):
+    with pytest.raises(UserError, match=r"^a has changes that are not the update's: move it away"):
         undoing.abort(git)
     assert (git.folder / "a").read_text() == "mine\n"
     git.run("restore", "a")
@@ -77,21 +78,142 @@ def test_a_new_file_where_the_update_removed_one_is_not_replaced(
         (git.folder / ".git/info/exclude").write_text("gone\n")
     applying.apply(git, found, commit, "Update", "")
     written(git.folder, {"gone": "my own\n"})
-    with pytest.raises(UserError, match=r"^gone is not in git and would be replaced"):
+    said = "gone has changes that" if kind == "changed" else "gone is not in git and would be replaced"
+    with pytest.raises(UserError, match=said):
         undoing.abort(git)
     assert (git.folder / "gone").read_text() == "my own\n"
+
+
+def test_an_abort_touches_nothing_that_is_not_the_updates(changed: Repository) -> None:
+    git, found, _ = changed
+    written(git.folder, {"one": "1\n", "two": "2\n", "dir/f": "f\n", "mode": "m\n", "gone too": "g\n", "odd": "o\n"})
+    (git.folder / "link").symlink_to("one")
+    git.run("add", "--all")
+    git.run("update-ref", "HEAD", git.commit(git.line("write-tree"), "More", "HEAD"))
+    entries = {**git.entries(found.tree), **git.entries("HEAD"), "a": git.entries(found.tree)["a"]}
+    tree = git.tree(entries, git.folder / ".git/x")
+    more = merging.Merged(tree, (), {"odd": "binary"}, {})
+    applying.apply(git, more, git.commit(tree, "Update", "HEAD"), "Update", "")
+    (git.folder / "link").unlink()
+    (git.folder / "link").symlink_to("two")
+    (git.folder / "dir/f").unlink()
+    (git.folder / "dir").rmdir()
+    (git.folder / "gone too").unlink()
+    (git.folder / "mode").chmod(0o755)
+    written(git.folder, {"new": "hour\n", "dir": "a file now\n", "staged": "s\n"})
+    git.run("add", "new", "staged")
+    git.run("mv", "two", "moved")
+    before = state(git)[3], git.run("ls-files", "--stage", "new", "staged", "moved", "two")
+    undoing.abort(git)
+    lines = [line for line in before[0].splitlines() if not line.endswith((" a", " added", " both", " odd"))]
+    assert [line for line in state(git)[3].splitlines() if not line.endswith(" added")] == lines
+    assert git.run("ls-files", "--stage", "new", "staged", "moved", "two") == before[1]
+    assert (git.folder / "link").readlink() == Path("two")
+    texts = {"one": "1\n", "moved": "2\n", "new": "hour\n", "dir": "a file now\n"}
+    assert {name: (git.folder / name).read_text() for name in texts} == texts
+
+
+@pytest.mark.parametrize("name", ["added", "gone"])
+@pytest.mark.parametrize("staged", [False, True])
+def test_work_on_files_that_the_update_added_or_removed_is_not_dropped(
+    changed: Repository, name: str, staged: bool
+) -> None:
+    git, found, commit = changed
+    applying.apply(git, found, commit, "Update", "")
+    written(git.folder, {name: "work\n"})
+    if staged:
+        git.run("add", name)
+    with pytest.raises(UserError, match=f"^{name} has changes that are not the update's"):
+        undoing.abort(git)
+    assert (git.folder / name).read_text() == "work\n"
+
+
+def test_what_is_staged_beside_the_update_is_not_committed_with_it(changed: Repository) -> None:
+    git, found, commit = changed
+    applying.apply(git, found, commit, "Update", "")
+    written(git.folder, {"mine": "work\n", "both": "4\n"})
+    git.run("add", "--all")
+    with pytest.raises(UserError, match=r"^mine is not part of the update: `git restore --staged mine`"):
+        applying.resume(git)
+    git.run("restore", "--staged", "mine")
+    applying.resume(git)
+    assert git.line("status", "--porcelain") == "?? mine"
+
+
+def test_markers_are_found_as_git_would_store_them(changed: Repository) -> None:
+    git, found, commit = changed
+    (git.folder / ".git/info/attributes").write_text("both working-tree-encoding=UTF-16LE\n")
+    (git.folder / "both").write_bytes("3\n".encode("utf-16-le"))
+    git.run("add", "both")
+    applying.apply(git, found, commit, "Update", "")
+    assert b"<\0<\0" in (git.folder / "both").read_bytes()
+    with pytest.raises(UserError, match="both still has conflict markers"):
+        applying.resume(git)
+
+
+def test_an_update_that_was_killed_while_it_wrote_can_only_be_undone(
+    changed: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git, found, commit = changed
+    before = state(git)
+    monkeypatch.setattr(applying, "_undo", lambda *given: None)
+    (git.folder / ".git/index.lock").touch()
+    with pytest.raises(GitError):
+        applying.apply(git, found, commit, "Update", "")
+    (git.folder / ".git/index.lock").unlink()
+    written(git.folder, {"a": "half of", "added": "half"})
+    with pytest.raises(UserError, match="interrupted while it wrote"):
+        applying.resume(git)
+    undoing.abort(git)
+    assert state(git) == before
+
+
+def test_a_branch_that_went_on_is_not_removed(clean: Repository) -> None:
+    git, found, commit = clean
+    applying.apply(git, found, commit, "Update", "news")
+    git.run("checkout", "--quiet", "main")
+    with pytest.raises(UserError, match="the update is on the branch news: `git switch news`, then abort"):
+        undoing.abort(git)
+    written(git.folder, {"kept": "of a colleague\n"})
+    git.run("add", "--all")
+    git.run("update-ref", "HEAD", git.commit(git.line("write-tree"), "Theirs", "HEAD"))
+    git.run("checkout", "--quiet", "news")
+    undoing.abort(git)
+    assert git.line("branch", "--show-current") == "news"
+    assert git.line("status", "--porcelain") == ""
+    assert git.line("show", "main:kept") == "of a colleague"
+
+
+def test_a_write_that_fails_half_way_leaves_nothing(clean: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    git, found, commit = clean
+    before, original = state(git), Git.run
+
+    def fail(self: Git, *words: str, **given: Any) -> str:
+        """Write a part, and fail as on a full disk."""
+        if words[:3] == ("read-tree", "-m", "-u"):
+            written(git.folder, {"added": "half", "a": "half"})
+            raise GitError("error: unable to write file a")
+        return original(self, *words, **given)
+
+    monkeypatch.setattr(Git, "run", fail)
+    with pytest.raises(GitError, match="unable to write"):
+        applying.apply(git, found, commit, "Update", "")
+    monkeypatch.setattr(Git, "run", original)
+    assert state(git) == before
 
 
 def test_after_a_reset_nothing_waits_and_new_work_is_safe(changed: Repository) -> None:
     git, found, commit = changed
     applying.apply(git, found, commit, "Update", "")
     git.run("reset", "--hard", "--quiet", record.BEFORE)
+    with pytest.raises(UserError, match="undone already"):
+        undoing.abort(git)
     written(git.folder, {"a": "new work\n"})
     git.run("add", "a")
     assert record.waiting(git) is None
     with pytest.raises(UserError, match="no update waits"):
         applying.resume(git)
-    with pytest.raises(UserError, match="undone already"):
+    with pytest.raises(UserError, match="git has ended the update without a commit"):
         undoing.abort(git)
     assert (git.folder / "a").read_text() == "new work\n"
 

@@ -78,20 +78,22 @@ def _decide(options: argparse.Namespace, request: session.Request, planned: sess
     if not options.yes and not (request.asks and _agreed()):
         raise UserError("nothing was touched; --yes updates without a question")
     session.carry_out(request, planned, options.branch)
+    back = applying.way_back(planned.head)
     if planned.patch:
         patch = os.path.relpath(record.path_of(Git(request.project), ".patch"), request.project)
         say(f"your own files stay as they are; the template's changes to them: git apply --3way {patch}", True)
     if planned.merged.conflicts:
         for path, reason in planned.merged.conflicts.items():
             say(f"conflict: {path} ({applying.meaning(reason)})", True)
-        way_back = f"`make update-abort`, or {applying.WAY_BACK} if that does not run"
-        return _end(options, "conflicts", f"resolve them, then `make update-continue`; or {way_back}")
+        return _end(
+            options, "conflicts", f"resolve them, then `make update-continue`; or `make update-abort`; or {back}"
+        )
     try:
         failed = planned.faults or _failed(options, request, planned)
     except KeyboardInterrupt:
         failed = ["interrupted"]
     if failed:
-        way_back = f"`make update-abort` undoes it, or {applying.WAY_BACK}"
+        way_back = f"`make update-abort` undoes it, or {back}"
         return _end(options, "failed-checks", f"{'; '.join(failed)}. The update is committed; {way_back}")
     return _end(options, "updated", f"{_route(planned)}; `make update-abort` undoes it")
 
@@ -107,7 +109,10 @@ def _failed(options: argparse.Namespace, request: session.Request, planned: sess
 
 
 def _data(options: argparse.Namespace) -> dict[str, Any]:
-    found = yaml.safe_load(options.answers.read_text(encoding="utf-8")) if options.answers else {}
+    try:
+        found = yaml.safe_load(options.answers.read_text(encoding="utf-8")) if options.answers else {}
+    except YAMLError as error:
+        raise UserError(f"{options.answers} is not valid YAML: {one_line(error)}") from None
     if not isinstance(found, dict):
         raise UserError(f"{options.answers}: write one `question: answer` a line")
     for pair in options.data:
@@ -169,7 +174,11 @@ def _as_json(planned: session.Plan, request: session.Request) -> dict[str, Any]:
 
 def _end(options: argparse.Namespace, outcome: str, text: str) -> int:
     """The last line; on standard error where standard output is one JSON object."""
-    say(f"{outcome}: {text}", error=options.json)
+    try:
+        say(f"{outcome}: {text}", error=options.json)
+        sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads it any more; the exit code still tells
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return CODES[outcome]
 
 

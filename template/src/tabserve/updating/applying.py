@@ -12,7 +12,6 @@ from tabserve.updating.git import Git
 from tabserve.updating.merging import CONTENTS, Merged
 from tabserve.updating.record import BEFORE, PICKED, RESULT, Update
 
-WAY_BACK = f"`git reset --hard {BEFORE}`"  # where no task runs any more
 LOCK = "uv.lock"
 MEANINGS = {
     CONTENTS: "both changed the same lines",
@@ -26,6 +25,11 @@ MEANINGS = {
     "rename/rename": "each side renamed it in its own way",
 }
 MARKERS = ("<<<<<<< yours", "||||||| ", ">>>>>>> template")
+
+
+def way_back(before: str) -> str:
+    """What to say where no task runs any more."""
+    return f"`git reset --hard {before[:12]}`"
 
 
 def meaning(reason: str) -> str:
@@ -45,7 +49,7 @@ def apply(repository: Git, merged: Merged, commit: str, message: str, branch: st
     head = repository.line("rev-parse", "HEAD")
     written = set(repository.parts("diff-tree", "-r", "-z", "--name-only", "--no-renames", head, merged.tree))
     obstacles.check_writable(repository, written, merged.tree)
-    repository.run("status", "--porcelain", "--untracked-files=no")  # a copied project has other times than its index
+    repository.run("update-index", "-q", "--refresh", codes=(0, 1, 128))  # a copy has other times than its index
     start = repository.run("symbolic-ref", "--quiet", "HEAD", codes=(0, 1)).strip() or head
     update = Update(head, merged.tree, commit, message, dict(sorted(merged.conflicts.items())), start, branch)
     if branch:
@@ -54,7 +58,7 @@ def apply(repository: Git, merged: Merged, commit: str, message: str, branch: st
     try:
         _write(repository, update, merged)
     except BaseException:
-        _undo(repository, update, *earlier)
+        _undo(repository, update, written, *earlier)
         raise
 
 
@@ -72,14 +76,18 @@ def _write(repository: Git, update: Update, merged: Merged) -> None:
     lines = [f"0 {'0' * len(update.before)}\t{path}" for path in update.conflicts]
     text = "".join(f"{line}\0" for line in [*lines, *merged.stages])
     repository.run("update-index", "-z", "--index-info", text=text)
+    record.keep(repository, replace(update, is_written=True))
 
 
 def _message(repository: Git) -> Path:
     return Path(repository.line("rev-parse", "--path-format=absolute", "--git-path", "MERGE_MSG"))
 
 
-def _undo(repository: Git, update: Update, earlier: Update | None, before: str) -> None:
+def _undo(repository: Git, update: Update, written: set[str], earlier: Update | None, before: str) -> None:
     """Go back after a failure: files, branch and the way back from the update before."""
+    at_root = obstacles.root_of(repository)
+    for path in written - at_root.entries(update.before).keys():
+        (at_root.folder / path).unlink(missing_ok=True)
     repository.run("read-tree", "--reset", "-u", update.before, codes=tuple(range(256)))
     leave_branch(repository, update)
     end(repository)
@@ -91,13 +99,14 @@ def _undo(repository: Git, update: Update, earlier: Update | None, before: str) 
 
 def leave_branch(repository: Git, update: Update) -> None:
     """Return to the branch or the commit that an update began on, and remove the branch that it made."""
-    if not update.branch:
+    if not update.branch or repository.line("symbolic-ref", "--quiet", "HEAD") != f"refs/heads/{update.branch}":
         return
+    tip = repository.line("rev-parse", "HEAD")
     if update.start.startswith("refs/"):
         repository.run("symbolic-ref", "HEAD", update.start)
     else:
         repository.run("update-ref", "--no-deref", "HEAD", update.start)
-    repository.run("update-ref", "-d", f"refs/heads/{update.branch}")
+    repository.run("update-ref", "-d", f"refs/heads/{update.branch}", tip)
 
 
 def end(repository: Git) -> None:
@@ -133,7 +142,10 @@ def resume(repository: Git) -> str:
     update = record.waiting(repository)
     if update is None:
         raise UserError("no update waits: start one with `update`")
+    if not update.is_written:
+        raise UserError("the update was interrupted while it wrote: `make update-abort`, then start it again")
     at_root = obstacles.root_of(repository)
+    _check_others(at_root, update)
     if left := list(_undecided(at_root, update)):
         raise UserError(f"{left[0]}{f'; {len(left) - 1} more after it' if left[1:] else ''}")
     for path in update.conflicts:
@@ -149,19 +161,29 @@ def resume(repository: Git) -> str:
     return commit
 
 
+def _check_others(at_root: Git, update: Update) -> None:
+    """Nothing is staged that is not the update's: an abort would drop it; raises `UserError`."""
+    its_own = {*at_root.parts("diff-tree", "-r", "-z", "--name-only", "--no-renames", update.before, update.tree), LOCK}
+    staged = at_root.parts("diff-index", "--cached", "-z", "--name-only", "--no-renames", update.before)
+    if others := sorted({*staged} - its_own - update.conflicts.keys()):
+        raise UserError(
+            f"{others[0]} is not part of the update: `git restore --staged {others[0]}`, and commit it later"
+        )
+
+
 def _undecided(at_root: Git, update: Update) -> Iterator[str]:
     """What is left to do, a line for each file: take markers out, or tell git which side it shall be."""
     unmerged = {line.split("\t", 1)[1] for line in at_root.parts("ls-files", "-z", "--unmerged")}
     for path, reason in update.conflicts.items():
-        if _has_markers(at_root.folder / path):
+        if _has_markers(at_root, path):
             yield f"{path} still has conflict markers: decide between `yours` and `template`, then try again"
         elif reason != CONTENTS and path in unmerged and os.path.lexists(at_root.folder / path):
             yield f"{path}: {meaning(reason)}; `git add {path}` keeps it as it is now, `git rm {path}` removes it"
 
 
-def _has_markers(path: Path) -> bool:
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
+def _has_markers(at_root: Git, path: str) -> bool:
+    """Whether git would store a file with conflict markers; it may have another encoding on disk."""
+    if (at_root.folder / path).is_symlink() or not (at_root.folder / path).is_file():
         return False
-    return any(line.startswith(MARKERS) for line in text.split("\n"))
+    stored = at_root.raw("cat-file", "blob", at_root.line("hash-object", "-w", "--", path))
+    return any(line.startswith(MARKERS) for line in stored.decode(errors="replace").split("\n"))

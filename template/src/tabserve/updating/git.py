@@ -53,7 +53,7 @@ class Git:
         """The bytes that git prints; raises `GitError` for another exit code."""
         options = [word for name, value in NEUTRAL.items() for word in ("-c", f"{name}={value}")]
         known = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
-        variables = {**known, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", **self.variables}
+        variables = {**known, "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", **self.variables}
         done = subprocess.run(
             ["git", *options, *arguments], cwd=self.folder, env=variables, input=content, capture_output=True
         )

@@ -22,6 +22,7 @@ class Update:
     conflicts: dict[str, str]  # the reason of each file, by its path from the repository's root
     start: str  # the branch that it began on, or the commit
     branch: str = ""  # the new branch
+    is_written: bool = False  # whether all of it was
     result: str = ""  # the commit, when it is there
 
 

@@ -149,11 +149,17 @@ def carry_out(request: Request, planned: Plan, branch: str) -> None:
     before = renders.answers_of(request.project)["_commit"]
     message = f"Update from the template: {before} to {request.version}"
     commit = repository.commit(planned.merged.tree, message, planned.head)
-    applying.apply(repository, planned.merged, commit, message, branch)
-    path = record.path_of(repository, ".patch")
-    path.write_bytes(planned.patch)
-    if not planned.patch:
-        path.unlink()
+    patch, written = (record.path_of(repository, name) for name in (".patch", ".patch.new"))
+    written.write_bytes(planned.patch)
+    try:
+        applying.apply(repository, planned.merged, commit, message, branch)
+    except BaseException:
+        written.unlink()
+        raise
+    finally:
+        repository.run("update-ref", "-d", OBJECTS)
+    patch.unlink(missing_ok=True)
+    (written.replace if planned.patch else lambda _: written.unlink())(patch)
 
 
 def _check_unchanged(repository: Git, planned: Plan) -> None:

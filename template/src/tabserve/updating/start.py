@@ -106,7 +106,7 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError(
             f"commit or stash your changes first ({changed.splitlines()[0]}); a dry run looks at the last commit"
         )
-    if branch and not git.has("check-ref-format", f"refs/heads/{branch}"):
+    if branch and not git.has("check-ref-format", "--branch", branch):
         raise UserError(f"--branch {branch}: git does not accept this name")
     if branch and git.has("rev-parse", "--verify", f"refs/heads/{branch}"):
         raise UserError(f"--branch {branch}: there is such a branch; choose another name, or delete it")
@@ -240,6 +240,6 @@ def _newest(template: Git, current: str) -> str:
 def _handed_on(options: argparse.Namespace) -> list[str]:
     switches = ("yes", "dry_run", "json", "no_checks")
     words = [f"--{name.replace('_', '-')}" for name in switches if getattr(options, name)]
-    words += [word for pair in options.data for word in ("--data", pair)]
+    words += [f"--data={pair}" for pair in options.data]
     words += ["--answers", str(options.answers.resolve())] if options.answers else []
     return words + (["--branch", options.branch] if options.branch else [])
