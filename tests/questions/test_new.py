@@ -116,6 +116,21 @@ def test_what_the_origin_lacks_is_not_rendered(clone: Path, tmp_path: Path, caps
     assert stored(tmp_path / "two")["_src_path"] == f"git+file://{tmp_path}/bare"
 
 
+def test_a_template_that_is_as_it_was_released_is_that_release(clone: Path, tmp_path: Path, capsys: Capture) -> None:
+    run("git", "tag", "1.0.0", cwd=clone)
+    (clone / "releases.txt").write_text("1.0.0\n")
+    commit(clone, "List")
+    run("git", "push", "-q", "origin", "main", cwd=clone)
+    new.render(tmp_path / "one", None, [])
+    assert stored(tmp_path / "one")["_commit"] == "1.0.0"
+    assert capsys.readouterr().out == ""
+    add_page(clone, "new")
+    commit(clone, "Page")
+    run("git", "push", "-q", "origin", "main", cwd=clone)
+    new.render(tmp_path / "two", None, [])
+    assert stored(tmp_path / "two")["_commit"] == f"1.0.0-2-g{head(clone)}"
+
+
 def test_uncommitted_changes_are_not_rendered(clone: Path, tmp_path: Path, capsys: Capture) -> None:
     add_page(clone, "draft")
     new.render(tmp_path / "one", None, [])
