@@ -81,7 +81,9 @@ def template_in(folder: Path, earlier: list[releases.Release] | None = None) -> 
 def release(template: Path, version: str) -> None:
     """Commit and tag what is there."""
     run("git", "add", "-A", cwd=template)
-    run("git", "commit", "-q", "-m", version, cwd=template)
+    run(
+        "git", "commit", "-q", "--allow-empty", "-m", version, cwd=template
+    )  # right after a release nothing has changed
     run("git", "tag", version, cwd=template)
 
 
