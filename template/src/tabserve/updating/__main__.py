@@ -17,7 +17,6 @@ from tabserve.errors import UserError, one_line, say, suggestion
 from tabserve.updating import applying, checks, differences, notes, preview, record, renders, session
 from tabserve.updating.git import Git, GitError, forget_elsewhere
 
-OFFLINE = ("network was disabled", "not found in the cache", "Failed to fetch")
 CODES = {"updated": 0, "up-to-date": 0, "conflicts": 1, "refused": 2, "failed-checks": 3}
 
 
@@ -101,7 +100,7 @@ def _decide(options: argparse.Namespace, request: session.Request, planned: sess
 def _failed(options: argparse.Namespace, request: session.Request, planned: session.Plan) -> list[str]:
     """Make the lock again and run the checks; returns those that fail. Without an index they are left for later."""
     said = applying.add_lock(Git(request.project)) if planned.locks else ""
-    if "unsatisfiable" in said and not any(sign in said for sign in OFFLINE):
+    if "unsatisfiable" in said and not checks.is_offline(said):
         return [f"uv.lock: {said}"]
     if said:
         say("uv.lock could not be made again: run `uv lock` later, then `make lint test`", True)

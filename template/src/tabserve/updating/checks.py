@@ -8,7 +8,16 @@ from pathlib import Path
 from tabserve.errors import say
 
 CONTRACT = "from pathlib import Path; from tabserve.contract import file; file.load(Path('contract.yaml'))"
+OFFLINE = (
+    *("Failed to fetch", "dns error", "network was disabled", "not found in the cache"),
+    *("Could not connect", "Connection refused"),
+)
 TAIL = 20  # lines of what a failed check printed
+
+
+def is_offline(said: str) -> bool:
+    """Whether uv failed because it reached no package index."""
+    return any(sign in said for sign in OFFLINE)
 
 
 def is_ready(project: Path) -> bool:

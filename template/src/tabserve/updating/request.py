@@ -66,8 +66,8 @@ def _update(project: str, repository: Git, branch: str, words: list[str]) -> tup
         commit = repository.commit(f"{head}^{{tree}}", f"{TITLES[code]}: `make update` on this branch", head)
         repository.run("update-ref", f"refs/heads/{branch}", commit)
         given = f" ARGS={shlex.quote(shlex.join(words))}" if words else ""
-        todo = f"git fetch && git switch {branch} && make update{given}"
-        return code, f"This update has conflicts. Take it over: {todo}\n\n{preview}"
+        takeover = f"git fetch && git switch {branch} && make update{given}"
+        return code, f"This update has conflicts. Take it over: {takeover}\n\n{preview}"
     if code == 0:
         code, said = _task(project, "update", "--yes", "--branch", branch, *words)
     if code not in TITLES:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from tabserve.errors import HIDDEN, UserError, one_line, say, without_credentials
 from tabserve.updating import notes, obstacles, record
+from tabserve.updating.checks import is_offline
 from tabserve.updating.git import Git, GitError, forget_elsewhere
 
 TOOLS = ("--from", "copier>=9.19", "--with", "tomlkit>=0.13")
 ANSWERS = ".copier-answers.yml"
-OFFLINE = ("Failed to fetch", "dns error", "network was disabled", "Could not connect", "Connection refused")
 SHORT = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/"}
 LOGIN = re.compile(r"(?:git\+)?ssh://[^:@/]+@[^@]*$")  # a name without a password
 NEWS = 2  # the exit code of `update-check` where there is a newer version
@@ -203,7 +203,7 @@ def _quiet(command: list[str], what: str) -> str:
         said = done.stderr.strip() or "it said nothing"
         said = said.splitlines()[-1] if "Traceback" in said else said
         words = " ".join(said.removeprefix("error: ").split())
-        if any(sign in words for sign in OFFLINE):
+        if is_offline(words):
             words = "uv cannot download Copier, so check the network"
         raise UserError(f"{what}: {words if len(words) < 300 else f'... {words[-300:].partition(chr(32))[2]}'}")
     return done.stdout.strip()
